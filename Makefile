@@ -1,0 +1,67 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo check test unit integration fault bench lock map samples clean
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# The environment is made anew only when a lock file has changed.
+.venv/made: requirements.lock requirements-local.lock requirements-dev.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements-dev.lock
+	touch .venv/made
+
+setup: .venv/made ## make the environment in .venv
+
+run: setup ## start everything on this machine, with a demo
+	@exec $(BIN)/python -m deploy.local
+
+demo: setup ## send more discharges to the running system, at a pace one can watch
+	@$(BIN)/python -m deploy.local.demo
+
+check: setup ## formatting, lint, types, import rules, architecture (seconds)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/architecture
+
+test: check ## every test
+	$(BIN)/python -m pytest tests --ignore=tests/architecture --ignore=tests/fault
+	$(BIN)/python -m pytest tests/fault
+
+unit: setup ## tests that need no engine
+	$(BIN)/python -m pytest tests/unit tests/contract tests/architecture
+
+integration: setup ## tests on the real engines
+	$(BIN)/python -m pytest tests/integration tests/component
+
+fault: setup ## kill workers fifty times with work in flight
+	WARM_HANDOFF_KILLS=50 $(BIN)/python -m pytest -s tests/fault
+
+bench: setup ## figures, as ratios within one run
+	$(BIN)/python -m bench
+
+map: setup ## write the generated event map into ARCHITECTURE.md
+	$(BIN)/python -m services.event_map ARCHITECTURE.md
+
+samples: setup ## record samples and shapes of new events
+	$(BIN)/python -m tests.contract.record
+
+lock: ## resolve the lock files anew (names, versions and hashes only)
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet pip-tools==7.6.2
+	.venv-lock/bin/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url \
+		--no-emit-trusted-host --no-emit-find-links --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	.venv-lock/bin/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url \
+		--no-emit-trusted-host --no-emit-find-links --no-header --no-annotate --extra local \
+		--output-file requirements-local.lock pyproject.toml
+	.venv-lock/bin/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url \
+		--no-emit-trusted-host --no-emit-find-links --no-header --no-annotate --extra local --extra development \
+		--output-file requirements-dev.lock pyproject.toml
+	rm -rf .venv-lock
+
+clean: ## remove the environment and this machine's data
+	rm -rf .venv var
