@@ -1,0 +1,106 @@
+"""What any broker must do: records in, records out, in order per key."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """A record to be written; records of one key keep their order."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Where the broker put a record once it had acknowledged it."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A record as read. ``topic_id`` differs when a topic was deleted and made again."""
+
+    topic: str
+    topic_id: UUID
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class Producer(Protocol):
+    """Writes records and says of each what became of it."""
+
+    def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
+        """Write the records and wait for every acknowledgement; never raises for one record."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the network."""
+        ...
+
+
+class Consumer(Protocol):
+    """Reads records as one of a group, without ever deciding by itself what was read."""
+
+    def poll(self, wait_seconds: float) -> list[Record]:
+        """The next records, at most a batch; each partition's in order."""
+        ...
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Read this partition from here on."""
+        ...
+
+    def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Tell the broker how far we are; only a hint, the database decides."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group."""
+        ...
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """A record as a table keeps it, byte for byte."""
+    return {
+        "topic": record.topic,
+        "topic_id": str(record.topic_id),
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": _text(record.key),
+        "value": _text(record.value),
+        "headers": [[name, _text(value)] for name, value in record.headers],
+    }
+
+
+def record_from_json(kept: Mapping[str, Any]) -> Record:
+    """A record from a table."""
+    return Record(
+        topic=kept["topic"],
+        topic_id=UUID(kept["topic_id"]),
+        partition=kept["partition"],
+        offset=kept["offset"],
+        key=_bytes(kept["key"]),
+        value=_bytes(kept["value"]),
+        headers=tuple((name, _bytes(value) or b"") for name, value in kept["headers"]),
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(value: str | None) -> bytes | None:
+    return None if value is None else base64.b64decode(value)

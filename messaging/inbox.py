@@ -1,0 +1,316 @@
+"""Decide for each event that arrives: apply it now, skip it, keep it for later, or park its key.
+
+An event is applied when it is the next of its (producer, epoch, key) and when everything that its
+producer had applied has been applied here too. One that comes too early is kept, sealed as it
+travelled, and applied as soon as what it waits for has come.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from marshmallow import ValidationError
+from sqlalchemy import delete, insert, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from contracts.envelope import BadEnvelope, Envelope, from_headers, key_of
+from contracts.event import EVENTS, Event
+from contracts.sealed import sealed_fields
+from contracts.topics import PUBLISHER_OF
+from contracts.wire import load
+from messaging import metrics
+from messaging.broker import Record, record_from_json, record_to_json
+from messaging.sealing import KeyAbsent, NotOurs
+from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
+
+if TYPE_CHECKING:
+    from messaging.work import Work
+
+
+class Unreadable(Exception):
+    """A record that can never be handled as it is; ``args[0]`` says what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrived:
+    """A record as read: its envelope, and its event where this service reacts to it."""
+
+    record: Record
+    key: UUID
+    envelope: Envelope | None
+    event: Event | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a key is parked: opaque names only, never the text of an error."""
+
+    handler: str
+    error: str
+
+
+_Place = tuple[str, int, UUID]
+
+
+class Inbox:
+    """The inbox over one batch, inside the batch's transaction."""
+
+    def __init__(self, work: Work, records: Sequence[Record]) -> None:
+        self._work = work
+        self._hears = frozenset(event.__name__ for event in work.participant.on)
+        arrived = [self._read(record) for record in records]
+        self._early = self._load_early({one.key for one in arrived})
+        everything = [*arrived, *self._early.values()]
+        self._load_places(everything)
+        self._need_keys(everything)
+        self.arrived = [self._open(one) for one in arrived]
+        self._early = {place: self._open(one) for place, one in self._early.items()}
+        self._gone: list[tuple[str, int, UUID, int]] = []
+        self._kept: list[tuple[Arrived, UUID]] = []
+        self._behind: list[Arrived] = []
+        self._applied: list[Arrived] = []
+
+    def events(self) -> list[Event]:
+        """Every event that may be applied in this batch, for loading what it needs."""
+        everything = [*self.arrived, *self._early.values()]
+        return [one.event for one in everything if one.event is not None]
+
+    def admit(self, one: Arrived) -> Iterator[Arrived]:
+        """What is to be applied now that this record came: itself, and what waited for it."""
+        if one.key in self._parked:
+            self._behind.append(one)
+            self._count(one, "parked")
+            return
+        if one.problem is not None or one.envelope is None:
+            raise Unreadable(one.problem)
+        if one.envelope.seq <= self._seq(one.envelope):
+            self._count(one, "duplicate")
+            return
+        waiting_on = self._waits_for(one.envelope)
+        if waiting_on is not None:
+            self._kept.append((one, waiting_on))
+            self._early[self._id(one.envelope)] = one
+            self._count(one, "early")
+            return
+        yield from self._apply(one, one.envelope)
+
+    def park(self, one: Arrived, failure: Failure) -> None:
+        """Set this key aside: the record waits, and everything of the key behind it."""
+        conn, now = self._work.conn, self._work.now
+        row = {"key": one.key, "parked_at": now, "attempts": 1}
+        row |= {"handler": failure.handler, "error": failure.error}
+        conn.execute(upsert(PARKED_KEY).values(row).on_conflict_do_nothing())
+        self._parked.add(one.key)
+        self._behind.append(one)
+        self._count(one, "parked")
+
+    def is_parked(self, key: UUID) -> bool:
+        """Whether this key waits for a person."""
+        return key in self._parked
+
+    def skip_first(self) -> None:
+        """Give up the first record: it counts as applied, and nothing follows from it."""
+        one = self.arrived.pop(0)
+        if one.envelope is not None:
+            self._seqs[self._of(one.envelope)] = one.envelope.seq
+            self._applied.append(one)
+
+    def flush(self) -> None:
+        """Write cursors, the inbox, and what was kept for later."""
+        conn, now = self._work.conn, self._work.now
+        if self._applied:
+            conn.execute(insert(INBOX), [_inbox_row(one, now) for one in self._applied])
+            cursor = upsert(CURSOR)
+            conn.execute(
+                cursor.on_conflict_do_update(
+                    index_elements=[CURSOR.c.key, CURSOR.c.producer, CURSOR.c.epoch],
+                    set_={"seq": cursor.excluded.seq},
+                ),
+                [
+                    {"producer": who, "epoch": epoch, "key": key, "seq": seq}
+                    for (who, epoch, key), seq in self._moved().items()
+                ],
+            )
+        if self._gone:
+            place = tuple_(EARLY.c.producer, EARLY.c.epoch, EARLY.c.key, EARLY.c.seq)
+            conn.execute(delete(EARLY).where(place.in_(self._gone)))
+        waiting = [pair for pair in self._kept if self._id(_said(pair[0])) in self._early]
+        if waiting:
+            rows = [_early_row(one, waiting_on, now) for one, waiting_on in waiting]
+            conn.execute(upsert(EARLY).values(rows).on_conflict_do_nothing())
+        if self._behind:
+            conn.execute(
+                insert(PARKED_EVENT),
+                [
+                    {"key": one.key, "record": record_to_json(one.record), "since": now}
+                    for one in self._behind
+                ],
+            )
+
+    def _apply(self, one: Arrived, envelope: Envelope) -> Iterator[Arrived]:
+        self._seqs[self._of(envelope)] = envelope.seq
+        self._applied.append(one)
+        self._count(one, "ok")
+        yield one
+        for waiting in self._released_by(envelope.key):
+            said = _said(waiting)
+            place = self._id(said)
+            if place in self._early and self._waits_for(said) is None:
+                del self._early[place]
+                self._gone.append((said.producer, said.epoch, said.key, said.seq))
+                yield from self._apply(waiting, said)
+
+    def _released_by(self, key: UUID) -> list[Arrived]:
+        """Early events that may be waiting for this key, in the order of their streams."""
+        candidates = [
+            one
+            for one in self._early.values()
+            if one.key not in self._parked
+            and (one.key == key or any(a.key == key for a in _said(one).after))
+        ]
+        return sorted(candidates, key=lambda one: _said(one).seq)
+
+    def _waits_for(self, envelope: Envelope) -> UUID | None:
+        """The subject whose facts must come first; None when the event can be applied."""
+        if envelope.seq != self._seq(envelope) + 1:
+            return envelope.key
+        me = self._work.participant.name
+        for after in envelope.after:
+            known = self._seqs.get((after.producer, after.epoch, after.key), 0)
+            if after.producer != me and known < after.seq:
+                return after.key
+        return None
+
+    def _seq(self, envelope: Envelope) -> int:
+        return self._seqs.get(self._of(envelope), 0)
+
+    def _moved(self) -> dict[_Place, int]:
+        places = {self._of(_said(one)) for one in self._applied}
+        return {place: self._seqs[place] for place in sorted(places, key=str)}
+
+    @staticmethod
+    def _of(envelope: Envelope) -> _Place:
+        return envelope.producer, envelope.epoch, envelope.key
+
+    @staticmethod
+    def _id(envelope: Envelope) -> tuple[str, int, UUID, int]:
+        return envelope.producer, envelope.epoch, envelope.key, envelope.seq
+
+    def _load_early(self, keys: set[UUID]) -> dict[tuple[str, int, UUID, int], Arrived]:
+        query = select(EARLY).where(or_(EARLY.c.key.in_(keys), EARLY.c.waiting_on.in_(keys)))
+        kept = (self._read(record_from_json(row.record)) for row in self._work.conn.execute(query))
+        return {self._id(_said(one)): one for one in kept}
+
+    def _load_places(self, everything: Iterable[Arrived]) -> None:
+        conn = self._work.conn
+        keys, wanted = set(), set()
+        for one in everything:
+            keys.add(one.key)
+            if one.envelope is not None:
+                wanted |= {one.key, *(after.key for after in one.envelope.after)}
+        rows = conn.execute(select(CURSOR).where(CURSOR.c.key.in_(wanted)))
+        self._seqs: dict[_Place, int] = {(r.producer, r.epoch, r.key): r.seq for r in rows}
+        parked = conn.execute(select(PARKED_KEY.c.key).where(PARKED_KEY.c.key.in_(keys)))
+        self._parked = set(parked.scalars())
+
+    def _read(self, record: Record) -> Arrived:
+        try:
+            envelope = from_headers(record.headers, record.key)
+            if envelope.producer != PUBLISHER_OF.get(record.topic):
+                raise BadEnvelope("the producer is not the publisher of this topic")
+            event = self._body(record, envelope)
+        except (BadEnvelope, ValidationError, ValueError) as error:
+            return Arrived(
+                record=record,
+                key=key_or_place(record),
+                envelope=None,
+                event=None,
+                problem=type(error).__name__,
+            )
+        return Arrived(record=record, key=envelope.key, envelope=envelope, event=event)
+
+    def _body(self, record: Record, envelope: Envelope) -> Event | None:
+        """The event, where this service reacts to it; a publisher may know types that we do not."""
+        if envelope.type not in self._hears:
+            return None
+        event: Event = load(EVENTS[envelope.type], json.loads(record.value or b""))
+        if event.key != envelope.key:
+            raise BadEnvelope("the event is about another key than its record")
+        return event
+
+    def _open(self, one: Arrived) -> Arrived:
+        """Open what is sealed for this service."""
+        if one.event is None or one.envelope is None:
+            return one
+        try:
+            event = self._work.opened(one.event, one.envelope.event_id)
+        except (KeyAbsent, NotOurs, ValidationError) as error:
+            return Arrived(
+                record=one.record,
+                key=one.key,
+                envelope=one.envelope,
+                event=None,
+                problem=type(error).__name__,
+            )
+        return Arrived(record=one.record, key=one.key, envelope=one.envelope, event=event)
+
+    def _need_keys(self, everything: Iterable[Arrived]) -> None:
+        """Read the keys of all sealed fields of the batch together."""
+        opens = self._work.participant.keyring.opens
+        self._work.keys.need(
+            (declared.purpose, one.key)
+            for one in everything
+            if one.event is not None
+            for declared in sealed_fields(type(one.event))
+            if declared.purpose in opens
+        )
+
+    @staticmethod
+    def _count(one: Arrived, outcome: str) -> None:
+        metrics.RECORDS.labels(topic=one.record.topic, outcome=outcome).inc()
+
+
+def _said(one: Arrived) -> Envelope:
+    assert one.envelope is not None
+    return one.envelope
+
+
+def key_or_place(record: Record) -> UUID:
+    """The subject of an unreadable record, or an id made of its place when that is unreadable."""
+    try:
+        return key_of(record.key)
+    except BadEnvelope:
+        return uuid5(NAMESPACE_OID, f"{record.topic_id}/{record.partition}/{record.offset}")
+
+
+def _inbox_row(one: Arrived, now: object) -> dict[str, object]:
+    said = _said(one)
+    return {
+        "producer": said.producer,
+        "epoch": said.epoch,
+        "key": said.key,
+        "seq": said.seq,
+        "event_id": said.event_id,
+        "type": said.type,
+        "partition": one.record.partition,
+        "offset": one.record.offset,
+        "applied_at": now,
+    }
+
+
+def _early_row(one: Arrived, waiting_on: UUID, now: object) -> dict[str, object]:
+    said = _said(one)
+    return {
+        "producer": said.producer,
+        "epoch": said.epoch,
+        "key": said.key,
+        "seq": said.seq,
+        "waiting_on": waiting_on,
+        "record": record_to_json(one.record),
+        "since": now,
+    }

@@ -1,0 +1,237 @@
+"""The real broker: the only file that knows kafka-python, and where its traps are kept out.
+
+Raw bytes only (a consumer whose deserializer raises spins for ever on its next poll), no rebalance
+listener (the database's stored offsets make one needless), and a bounded number of records in
+flight (the library's own buffer has no bound).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+from kafka.record import util as record_util
+from kafka.structs import OffsetAndMetadata
+
+from contracts.topics import Topic
+from messaging.broker import Outgoing, Record, Written
+from messaging.unavailable import Unavailable
+
+#: The protocol's ceiling; naming it lets clients start while the broker is away.
+API_VERSION = (4, 1)
+#: The most records read at a time; a batch is one transaction.
+BATCH = 500
+
+
+def assert_fast_checksums() -> None:
+    """Refuse to run without the compiled checksum: the pure one is nine times slower."""
+    if record_util.crc32c_c is None:
+        raise RuntimeError("the package crc32c is not installed; install it beside kafka-python")
+
+
+class KafkaWriter:
+    """A ``Producer``. Not fork-safe: make it in the process that uses it."""
+
+    def __init__(self, servers: str, name: str) -> None:
+        assert_fast_checksums()
+        self._producer = KafkaProducer(
+            bootstrap_servers=servers.split(","),
+            client_id=f"{name}-{os.getpid()}",
+            api_version=API_VERSION,
+            acks="all",
+            enable_idempotence=True,
+            batch_size=262_144,
+            linger_ms=2,
+            max_block_ms=5_000,
+            request_timeout_ms=10_000,
+            delivery_timeout_ms=15_000,
+            allow_auto_create_topics=False,
+        )
+
+    def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
+        """Write a bounded batch and wait for every acknowledgement."""
+        futures: list[Any] = []
+        for record in records:
+            try:
+                futures.append(
+                    self._producer.send(
+                        record.topic,
+                        value=record.value,
+                        key=record.key,
+                        headers=list(record.headers),
+                    )
+                )
+            except KafkaError as error:
+                futures.append(error)
+                if len(futures) == 1:
+                    # The broker is away: waiting for each of the others would take hours.
+                    return [error] * len(records)
+        self._producer.flush(timeout=20)
+        return [_outcome(future) for future in futures]
+
+    def close(self) -> None:
+        """Let go of the network without waiting for what was not acknowledged."""
+        try:
+            self._producer.close(timeout=2)
+        except KafkaError:
+            # Whatever was not acknowledged is unpublished in the outbox and will be sent again.
+            return
+
+
+def _outcome(future: Any) -> Written | Exception:
+    if isinstance(future, KafkaError):
+        failed: Exception = future
+        return failed
+    try:
+        written = future.get(timeout=20)
+    except KafkaError as error:
+        refused: Exception = error
+        return refused
+    return Written(partition=int(written.partition), offset=int(written.offset))
+
+
+class KafkaReader:
+    """A ``Consumer`` of a service's group."""
+
+    def __init__(self, servers: str, group: str, topics: Iterable[str]) -> None:
+        assert_fast_checksums()
+        self._servers = servers
+        self._topics = tuple(topics)
+        self._ids: dict[str, UUID] = {}
+        self._consumer = KafkaConsumer(
+            *self._topics,
+            bootstrap_servers=servers.split(","),
+            client_id=f"{group}-{os.getpid()}",
+            group_id=group,
+            api_version=API_VERSION,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_poll_records=BATCH,
+            max_poll_interval_ms=300_000,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=2_000,
+            fetch_min_bytes=1,
+            fetch_max_wait_ms=100,
+            allow_auto_create_topics=False,
+        )
+
+    def poll(self, wait_seconds: float) -> list[Record]:
+        """The next records; ``Unavailable`` while the broker cannot be asked."""
+        try:
+            if not self._ids:
+                self._ids = topic_ids(self._servers, self._topics)
+            read = self._consumer.poll(timeout_ms=int(wait_seconds * 1000), max_records=BATCH)
+        except KafkaError as error:
+            raise Unavailable("the broker cannot be read") from error
+        return [
+            Record(
+                topic=raw.topic,
+                topic_id=self._ids[raw.topic],
+                partition=raw.partition,
+                offset=raw.offset,
+                key=raw.key,
+                value=raw.value,
+                headers=tuple((name, value or b"") for name, value in raw.headers),
+            )
+            for group in read.values()
+            for raw in group
+        ]
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Read this partition from here on, if it is still ours."""
+        place = TopicPartition(topic, partition)
+        if place in self._consumer.assignment():
+            self._consumer.seek(place, offset)
+
+    def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit without waiting: the stored offsets decide, this only saves reading again."""
+        self._consumer.commit_async(
+            {TopicPartition(*place): OffsetAndMetadata(at, "", -1) for place, at in offsets.items()}
+        )
+
+    def close(self) -> None:
+        """Leave the group at once, so that another worker takes over."""
+        try:
+            self._consumer.close(autocommit=False, timeout_ms=3_000)
+        except KafkaError:
+            # The group notices by the session's time-out instead.
+            return
+
+
+def topic_ids(servers: str, topics: Iterable[str]) -> dict[str, UUID]:
+    """The ids of topics, which change when a topic is deleted and made again."""
+    wanted = list(topics)
+    admin = _admin(servers)
+    try:
+        found = {t["name"]: t for t in admin.describe_topics(wanted)}
+        missing = [name for name in wanted if found.get(name, {}).get("error_code", 1)]
+        if missing:
+            raise Unavailable(f"topics are missing: {', '.join(missing)}; run the topics job")
+        return {name: UUID(str(found[name]["topic_id"])) for name in wanted}
+    except KafkaError as error:
+        raise Unavailable("the broker cannot be asked for its topics") from error
+    finally:
+        admin.close()
+
+
+def ensure_topics(servers: str, topics: Iterable[Topic], replication: int) -> list[str]:
+    """Create the topics that are missing and set the retention of all; the names created."""
+    wanted = {topic.name: topic for topic in topics}
+    admin = _admin(servers)
+    try:
+        existing = set(admin.list_topics())
+        missing = {
+            name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": replication,
+                "configs": {
+                    "cleanup.policy": "delete",
+                    "retention.ms": str(topic.retention_ms),
+                    "min.insync.replicas": str(max(1, replication - 1)),
+                },
+            }
+            for name, topic in wanted.items()
+            if name not in existing
+        }
+        if missing:
+            admin.create_topics(missing, wait_for_metadata=True)
+        return sorted(missing)
+    except KafkaError as error:
+        raise Unavailable("the broker did not make the topics") from error
+    finally:
+        admin.close()
+
+
+def end_offsets(servers: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """Where each partition ends now."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=servers.split(","), api_version=API_VERSION, enable_auto_commit=False
+    )
+    try:
+        places = [
+            TopicPartition(topic, partition)
+            for topic in topics
+            for partition in consumer.partitions_for_topic(topic) or ()
+        ]
+        return {(p.topic, p.partition): end for p, end in consumer.end_offsets(places).items()}
+    except KafkaError as error:
+        raise Unavailable("the broker cannot be asked for its ends") from error
+    finally:
+        consumer.close(autocommit=False)
+
+
+def _admin(servers: str) -> KafkaAdminClient:
+    try:
+        return KafkaAdminClient(
+            bootstrap_servers=servers.split(","),
+            bootstrap_timeout_ms=5_000,
+            request_timeout_ms=10_000,
+        )
+    except KafkaError as error:
+        raise Unavailable("the broker is away") from error

@@ -1,0 +1,139 @@
+"""A broker inside the process, for unit tests: it passes the same suite as Kafka."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID, uuid4
+
+from messaging.broker import Outgoing, Record, Written
+from messaging.unavailable import Unavailable
+
+
+class MemoryBroker:
+    """Topics, partitions, groups. Partitions are shared out anew when a reader joins or leaves."""
+
+    def __init__(self, partitions: int = 3) -> None:
+        self.partitions = partitions
+        self.away = False
+        self._lock = threading.RLock()
+        self._logs: dict[tuple[str, int], list[Record]] = {}
+        self._ids: dict[str, UUID] = {}
+        self._committed: dict[tuple[str, str, int], int] = {}
+        self._readers: dict[str, list[MemoryReader]] = {}
+
+    def writer(self) -> MemoryWriter:
+        """A ``Producer``."""
+        return MemoryWriter(self)
+
+    def reader(self, group: str, topics: Iterable[str]) -> MemoryReader:
+        """A ``Consumer`` that joins this group."""
+        reader = MemoryReader(self, group, tuple(topics))
+        with self._lock:
+            self._readers.setdefault(group, []).append(reader)
+            self._share_out(group)
+        return reader
+
+    def append(self, record: Outgoing) -> Written:
+        """Write one record to the partition of its key."""
+        with self._lock:
+            self.check()
+            partition = zlib.crc32(record.key) % self.partitions
+            log = self._logs.setdefault((record.topic, partition), [])
+            log.append(
+                Record(
+                    topic=record.topic,
+                    topic_id=self._ids.setdefault(record.topic, uuid4()),
+                    partition=partition,
+                    offset=len(log),
+                    key=record.key,
+                    value=record.value,
+                    headers=tuple(record.headers),
+                )
+            )
+            return Written(partition=partition, offset=len(log) - 1)
+
+    def log(self, place: tuple[str, int]) -> list[Record]:
+        """All records of a partition."""
+        return self._logs.get(place, [])
+
+    def check(self) -> None:
+        """Raise while the broker is said to be away."""
+        if self.away:
+            raise Unavailable("the broker is away")
+
+    def commit(self, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Remember a group's hints."""
+        for (topic, partition), offset in offsets.items():
+            self._committed[group, topic, partition] = offset
+
+    def leave(self, group: str, reader: MemoryReader) -> None:
+        """Share the reader's partitions out among the others."""
+        with self._lock:
+            self._readers[group].remove(reader)
+            self._share_out(group)
+
+    def _share_out(self, group: str) -> None:
+        readers = self._readers[group]
+        for number, reader in enumerate(readers):
+            places = {
+                (topic, partition)
+                for topic in reader.topics
+                for partition in range(self.partitions)
+                if partition % len(readers) == number
+            }
+            kept = {place: at for place, at in reader.positions.items() if place in places}
+            for topic, partition in places - set(kept):
+                kept[topic, partition] = self._committed.get((group, topic, partition), 0)
+            reader.positions = kept
+
+
+class MemoryWriter:
+    """A ``Producer`` of the memory broker."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
+        """Write the records, or say of each that the broker is away."""
+        try:
+            return [self._broker.append(record) for record in records]
+        except Unavailable as error:
+            return [error] * len(records)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class MemoryReader:
+    """A ``Consumer`` of the memory broker."""
+
+    def __init__(self, broker: MemoryBroker, group: str, topics: tuple[str, ...]) -> None:
+        self._broker = broker
+        self._group = group
+        self.topics = topics
+        self.positions: dict[tuple[str, int], int] = {}
+
+    def poll(self, wait_seconds: float) -> list[Record]:
+        """What is there now; nothing waits in memory."""
+        self._broker.check()
+        found: list[Record] = []
+        for place, position in self.positions.items():
+            records = self._broker.log(place)[position : position + 500]
+            found.extend(records)
+            self.positions[place] = position + len(records)
+        return found
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Read this partition from here on, if it is ours."""
+        if (topic, partition) in self.positions:
+            self.positions[topic, partition] = offset
+
+    def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Remember how far the group is."""
+        self._broker.commit(self._group, offsets)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._broker.leave(self._group, self)

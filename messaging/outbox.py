@@ -1,0 +1,125 @@
+"""Record events in the transaction of their cause, each with its place in its key's stream."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as ids
+from sqlalchemy import Connection, insert, literal_column, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from contracts.event import Event, type_of
+from contracts.sealed import Sealed, sealed_fields
+from contracts.wire import dump
+from messaging.sealing import KeyView
+from messaging.tables import CURSOR, EPOCH, OUTBOX, STREAM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """An event on its way out, with the trace that led to it."""
+
+    event: Event
+    traceparent: str
+
+
+def record(
+    conn: Connection, producer: str, said: Sequence[Said], keys: KeyView, now: datetime
+) -> None:
+    """Write outbox rows for these events, in order, in the caller's transaction.
+
+    The sequence of a key is taken under the lock of its row, in the order of the keys, so that
+    two transactions never wait for each other; its numbers are dense because they are only ever
+    taken by the transaction that also writes the rows.
+    """
+    if not said:
+        return
+    epoch = conn.execute(select(EPOCH.c.epoch)).scalar_one()
+    next_seq = _take(conn, Counter(one.event.key for one in said))
+    known = _known(conn, producer, epoch, said)
+    keys.need((f.purpose, s.event.key) for s in said for f in sealed_fields(type(s.event)))
+    rows = []
+    for one in said:
+        event_id = ids.uuid7()
+        key = one.event.key
+        rows.append(
+            {
+                "event_id": event_id,
+                "key": key,
+                "epoch": epoch,
+                "seq": next_seq[key],
+                "type": type_of(one.event),
+                "at": now,
+                "after": _after(one.event, producer, known),
+                "traceparent": one.traceparent,
+                "body": json.dumps(dump(_sealed(one.event, event_id, keys))).encode(),
+            }
+        )
+        next_seq[key] += 1
+    conn.execute(insert(OUTBOX), rows)
+
+
+def bound_to(event_id: UUID, event: Event, field: str) -> str:
+    """Where a sealed field of an event belongs."""
+    return f"event/{event_id}/{type_of(event)}/{field}"
+
+
+def _take(conn: Connection, counts: Counter[UUID]) -> dict[UUID, int]:
+    """The first free sequence number of each key, having taken as many as are needed."""
+    rows = [{"key": key, "seq": counts[key]} for key in sorted(counts)]
+    statement = upsert(STREAM).values(rows)
+    statement = statement.on_conflict_do_update(
+        index_elements=[STREAM.c.key], set_={"seq": STREAM.c.seq + statement.excluded.seq}
+    )
+    taken = conn.execute(statement.returning(STREAM.c.key, STREAM.c.seq))
+    return {row.key: row.seq - counts[row.key] + 1 for row in taken}
+
+
+_Known = dict[UUID, list[tuple[str, int, int]]]
+
+
+def _known(conn: Connection, producer: str, epoch: int, said: Sequence[Said]) -> _Known:
+    """For each subject named: (producer, epoch, seq) of what stands applied here, ours included."""
+    subjects = {one.event.key for one in said}
+    others = {key for one in said for key in one.event.also}
+    ours = select(
+        STREAM.c.key,
+        literal_column(f"'{producer}'").label("producer"),
+        literal_column(str(int(epoch))).label("epoch"),
+        STREAM.c.seq,
+    ).where(STREAM.c.key.in_(others))
+    theirs = select(CURSOR).where(CURSOR.c.key.in_(subjects | others))
+    known: _Known = {}
+    for row in [*conn.execute(theirs), *(conn.execute(ours) if others else ())]:
+        known.setdefault(row.key, []).append((row.producer, row.epoch, row.seq))
+    return known
+
+
+def _after(event: Event, producer: str, known: _Known) -> list[list[Any]]:
+    """What a reader must have applied: the others' facts about the key, everybody's of the rest."""
+    after: list[list[Any]] = []
+    for key in (event.key, *event.also):
+        for who, epoch, seq in known.get(key, ()):
+            # Our own facts about the key itself are ordered by the sequence already.
+            if key != event.key or who != producer:
+                after.append([str(key), who, epoch, seq])
+    return after
+
+
+def _sealed(event: Event, event_id: UUID, keys: KeyView) -> Event:
+    changes = dict(_seals(event, event_id, keys))
+    return replace(event, **changes) if changes else event
+
+
+def _seals(event: Event, event_id: UUID, keys: KeyView) -> Iterable[tuple[str, Sealed]]:
+    for declared in sealed_fields(type(event)):
+        value = getattr(event, declared.name)
+        if isinstance(value, declared.content):
+            bound = bound_to(event_id, event, declared.name)
+            yield declared.name, keys.seal(dump(value), declared.purpose, event.key, bound)

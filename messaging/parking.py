@@ -1,0 +1,223 @@
+"""Set one subject aside when one of its events cannot be handled; everybody else flows.
+
+While a key is parked in a service, its later events queue behind the first, its timers do not
+fire and its messages do not leave. ``python -m services parked`` shows, replays and closes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from contracts.event import Event
+from contracts.parking import KeyParked, KeyReleased
+from messaging.broker import Record, record_from_json
+from messaging.inbox import Arrived, Failure, Inbox, Unreadable
+from messaging.tables import PARKED_EVENT, PARKED_KEY
+from messaging.unavailable import is_away, is_lost_race
+from messaging.work import Command, Participant, Work
+
+log = logging.getLogger(__name__)
+
+
+class HandlerFailed(Exception):
+    """A handler raised; carries whose event it was, so that only that key is parked."""
+
+    def __init__(self, key: UUID, failure: Failure) -> None:
+        super().__init__(failure.handler)
+        self.key = key
+        self.failure = failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parked:
+    """A parked key as the command line lists it."""
+
+    key: UUID
+    parked_at: datetime
+    handler: str
+    error: str
+    attempts: int
+    events: int
+
+
+def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
+    """Apply a batch in order, parking the keys that are known to fail.
+
+    Raises ``HandlerFailed`` at the first other failure; the caller rolls back and tries again.
+    """
+    for arrived in inbox.arrived:
+        if arrived.key in failing and not inbox.is_parked(arrived.key):
+            _park(work, inbox, arrived, failing[arrived.key])
+            continue
+        try:
+            for ready in inbox.admit(arrived):
+                _react(work, ready)
+        except Unreadable as error:
+            failure = Failure(handler="reading", error=str(error))
+            raise HandlerFailed(arrived.key, failure) from error
+
+
+def _react(work: Work, ready: Arrived) -> None:
+    if ready.event is None or ready.envelope is None:
+        return
+    work.traceparent = ready.envelope.traceparent or work.traceparent
+    work.cause = ready.envelope
+    try:
+        work.react(ready.event)
+    except Exception as error:
+        if is_away(error) or is_lost_race(error):
+            raise
+        raise HandlerFailed(ready.key, _failure(ready.envelope.type, error)) from error
+
+
+def _park(work: Work, inbox: Inbox, arrived: Arrived, failure: Failure) -> None:
+    inbox.park(arrived, failure)
+    _tell(work, arrived.key, failure)
+    log.error("a key was parked", extra={"handler": failure.handler, "error": failure.error})
+
+
+def _tell(work: Work, key: UUID, failure: Failure) -> None:
+    parked = KeyParked(
+        subject_id=key,
+        service=work.participant.name,
+        handler=failure.handler,
+        error=failure.error,
+        parked_at=work.now,
+    )
+    # A service does not read its own topic, so it reacts to its own parking here.
+    work.cause = None
+    work.react(parked)
+    work.say(parked)
+
+
+def attempt(participant: Participant, key: UUID, name: str, command: Command) -> None:
+    """Run a command about one key; when it fails by its own fault, park the key."""
+    try:
+        participant.transact(command)
+    except Exception as error:
+        if is_away(error):
+            raise
+        log.exception("a command failed and its key is parked", extra={"handler": name})
+        failure = _failure(name, error)
+
+        def park(work: Work) -> Sequence[Event]:
+            row = {"key": key, "parked_at": work.now, "attempts": 1}
+            row |= {"handler": failure.handler, "error": failure.error}
+            fresh = work.conn.execute(insert(PARKED_KEY).values(row).on_conflict_do_nothing())
+            if fresh.rowcount:
+                _tell(work, key, failure)
+            return ()
+
+        participant.transact(park)
+
+
+def listed(participant: Participant) -> list[Parked]:
+    """Every parked key, oldest first."""
+    waiting = (
+        select(PARKED_EVENT.c.key, func.count().label("events"))
+        .group_by(PARKED_EVENT.c.key)
+        .subquery()
+    )
+    query = (
+        select(PARKED_KEY, func.coalesce(waiting.c.events, 0).label("events"))
+        .outerjoin(waiting, waiting.c.key == PARKED_KEY.c.key)
+        .order_by(PARKED_KEY.c.parked_at)
+    )
+    with participant.engine.connect() as conn:
+        return [Parked(**row._mapping) for row in conn.execute(query)]
+
+
+def waiting_records(participant: Participant, key: UUID) -> list[Record]:
+    """The records that wait for this key, in order."""
+    with participant.engine.connect() as conn:
+        return _records(conn, key)
+
+
+def replay(participant: Participant, key: UUID) -> bool:
+    """Apply everything that waits for this key, in order, in one transaction.
+
+    False when it failed again: nothing was changed but the count of attempts.
+    """
+
+    def again(work: Work) -> Sequence[Event]:
+        records = _unpark(work, key)
+        inbox = Inbox(work, records)
+        work.store.load(inbox.events())
+        apply_all(work, inbox, {})
+        inbox.flush()
+        _released(work, key, closed=False)
+        return ()
+
+    try:
+        participant.transact(again)
+    except HandlerFailed as failed:
+        with participant.engine.begin() as conn:
+            conn.execute(
+                update(PARKED_KEY)
+                .where(PARKED_KEY.c.key == key)
+                .values(
+                    attempts=PARKED_KEY.c.attempts + 1,
+                    handler=failed.failure.handler,
+                    error=failed.failure.error,
+                )
+            )
+        return False
+    return True
+
+
+def close(participant: Participant, key: UUID, *, because: str) -> None:
+    """Give up the event at fault, on a person's word, and apply what waits behind it.
+
+    Raises ``HandlerFailed`` when one of those fails too: then nothing was changed.
+    """
+    log.warning("a parked key is closed by a person", extra={"count": len(because)})
+
+    def drop_first(work: Work) -> Sequence[Event]:
+        records = _unpark(work, key)
+        inbox = Inbox(work, records)
+        inbox.skip_first()
+        work.store.load(inbox.events())
+        apply_all(work, inbox, {})
+        inbox.flush()
+        _released(work, key, closed=True)
+        return ()
+
+    participant.transact(drop_first)
+
+
+def _unpark(work: Work, key: UUID) -> list[Record]:
+    work.conn.execute(select(PARKED_KEY).where(PARKED_KEY.c.key == key).with_for_update())
+    records = _records(work.conn, key)
+    work.conn.execute(delete(PARKED_EVENT).where(PARKED_EVENT.c.key == key))
+    work.conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key))
+    return records
+
+
+def _records(conn: Any, key: UUID) -> list[Record]:
+    query = (
+        select(PARKED_EVENT.c.record)
+        .where(PARKED_EVENT.c.key == key)
+        .order_by(PARKED_EVENT.c.place)
+    )
+    return [record_from_json(kept) for kept in conn.execute(query).scalars()]
+
+
+def _released(work: Work, key: UUID, *, closed: bool) -> None:
+    released = KeyReleased(
+        subject_id=key, service=work.participant.name, closed=closed, released_at=work.now
+    )
+    work.cause = None
+    work.react(released)
+    work.say(released)
+
+
+def _failure(handler: str, error: Exception) -> Failure:
+    return Failure(handler=handler, error=type(error).__name__)

@@ -1,0 +1,120 @@
+"""Move what was recorded from the outbox to the broker, in order, one relay at a time."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, select, text
+
+from contracts.envelope import After, Envelope, to_headers
+from contracts.topics import TOPICS
+from messaging import metrics
+from messaging.broker import Outgoing, Producer, Written
+from messaging.tables import OUTBOX
+from messaging.unavailable import Unavailable
+
+log = logging.getLogger(__name__)
+
+BATCH = 1000
+
+_MARK = text(
+    "UPDATE outbox SET published_at = clock_timestamp(), published_partition = sent.part,"
+    " published_offset = sent.place"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:parts AS int[]), CAST(:places AS bigint[]))"
+    " AS sent(id, part, place) WHERE outbox.event_id = sent.id"
+)
+
+
+class Relay:
+    """Publishes unpublished rows by (key, seq), waits for every acknowledgement, then marks.
+
+    It never remembers how far it came: a transaction that commits late would be passed over. The
+    advisory lock is taken on its own session before anything is read, so that a second relay of
+    the same service waits instead of overtaking. Heartbeats of intake will be sent from here.
+    """
+
+    name = "relay"
+
+    def __init__(self, service: str, engine: Engine, producer: Producer) -> None:
+        self._service = service
+        self._engine = engine
+        self._producer = producer
+        self._conn: Connection | None = None
+
+    def step(self) -> bool:
+        """Publish one batch; True when there may be more."""
+        try:
+            conn = self._session()
+            if conn is None:
+                return False
+            rows = self._unpublished(conn)
+            if rows:
+                self._publish(conn, rows)
+            return len(rows) == BATCH
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._conn is not None:
+            conn, self._conn = self._conn, None
+            conn.invalidate()
+            conn.close()
+
+    def _session(self) -> Connection | None:
+        """The session that holds the lock; None while another relay holds it."""
+        if self._conn is None:
+            conn = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            lock = zlib.crc32(f"relay/{self._service}".encode())
+            if not conn.execute(select(text(f"pg_try_advisory_lock({lock})"))).scalar():
+                conn.close()
+                return None
+            self._conn = conn
+        return self._conn
+
+    @staticmethod
+    def _unpublished(conn: Connection) -> Sequence[Row[Any]]:
+        return conn.execute(
+            select(OUTBOX)
+            .where(OUTBOX.c.published_at.is_(None))
+            .order_by(OUTBOX.c.key, OUTBOX.c.seq)
+            .limit(BATCH)
+        ).all()
+
+    def _publish(self, conn: Connection, rows: Sequence[Row[Any]]) -> None:
+        outcomes = self._producer.send([self._outgoing(row) for row in rows])
+        sent = [
+            (row.event_id, outcome.partition, outcome.offset)
+            for row, outcome in zip(rows, outcomes, strict=True)
+            if isinstance(outcome, Written)
+        ]
+        if sent:
+            ids, parts, places = zip(*sent, strict=True)
+            conn.execute(_MARK, {"ids": list(ids), "parts": list(parts), "places": list(places)})
+            metrics.PUBLISHED.inc(len(sent))
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if failures:
+            raise Unavailable("the broker did not take every record") from failures[0]
+
+    def _outgoing(self, row: Row[Any]) -> Outgoing:
+        envelope = Envelope(
+            event_id=row.event_id,
+            type=row.type,
+            at=row.at,
+            producer=self._service,
+            epoch=row.epoch,
+            seq=row.seq,
+            key=row.key,
+            traceparent=row.traceparent,
+            after=tuple(After(key=k, producer=p, epoch=e, seq=s) for k, p, e, s in row.after),
+        )
+        return Outgoing(
+            topic=TOPICS[self._service].name,
+            key=str(row.key).encode(),
+            value=row.body,
+            headers=to_headers(envelope),
+        )

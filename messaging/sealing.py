@@ -1,0 +1,226 @@
+"""Seal what names a person: one key pair per (person, purpose), opened by one service alone.
+
+A person's public half seals, so every service can write to a purpose; the private half is
+wrapped by the purpose's master key, whose own private half only one service holds. Sealing is
+HPKE (RFC 9180): X25519, HKDF-SHA256, AES-256-GCM; ``info`` binds a value to where it belongs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from sqlalchemy import Engine, text
+
+from contracts.sealed import PURPOSES, Destroyed, Sealed
+
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_VERSION = 1
+
+
+class KeyAbsent(Exception):
+    """A key that should exist does not: trouble, unlike one that was destroyed on purpose."""
+
+
+class NotOurs(Exception):
+    """A sealed value was altered, or moved from where it belongs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MasterKeys:
+    """Raw X25519 halves by purpose: every public one, and the private ones a service may hold."""
+
+    public: Mapping[str, bytes]
+    private: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Key:
+    public: bytes
+    wrapped: bytes | None
+    destroyed: bool
+
+
+class Keyring:
+    """A service's way to the ``keys`` database, within the rights of its role."""
+
+    def __init__(self, engine: Engine, master: MasterKeys) -> None:
+        self._engine = engine
+        self._master = master
+        self._unwrap = lru_cache(maxsize=20_000)(self._unwrapped)
+
+    @property
+    def opens(self) -> frozenset[str]:
+        """The purposes that this service can open."""
+        return frozenset(self._master.private)
+
+    def make(self, persons: Iterable[UUID]) -> None:
+        """Make every purpose's key for these persons, committed before this returns.
+
+        A person that has keys already keeps them.
+        """
+        people = list(persons)
+        with self._engine.begin() as conn:
+            for purpose in PURPOSES:
+                rows = [self._fresh(purpose, person) for person in people]
+                conn.execute(
+                    text(
+                        f"INSERT INTO key_{purpose} (person, version, public, wrapped)"
+                        " SELECT * FROM unnest(CAST(:persons AS uuid[]),"
+                        " CAST(:versions AS int[]), CAST(:publics AS bytea[]),"
+                        " CAST(:wraps AS bytea[])) ON CONFLICT DO NOTHING"
+                    ),
+                    {
+                        "persons": people,
+                        "versions": [_VERSION] * len(people),
+                        "publics": [public for public, _ in rows],
+                        "wraps": [wrapped for _, wrapped in rows],
+                    },
+                )
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def view(self) -> KeyView:
+        """The keys as they stand now: a fresh look for each piece of work."""
+        return KeyView(self)
+
+    def fetch(self, purpose: str, persons: Iterable[UUID]) -> dict[UUID, _Key]:
+        """Read keys, set-wise; the wrapped half only where this service may open it."""
+        wrapped = "wrapped" if purpose in self.opens else "NULL"
+        query = text(
+            f"SELECT person, public, {wrapped} AS wrapped, destroyed_at IS NOT NULL AS destroyed"
+            f" FROM key_{purpose} WHERE version = :version AND person = ANY(:persons)"
+        )
+        with self._engine.connect() as conn:
+            rows = conn.execute(query, {"version": _VERSION, "persons": list(persons)})
+            return {
+                row.person: _Key(public=row.public, wrapped=row.wrapped, destroyed=row.destroyed)
+                for row in rows
+            }
+
+    def _fresh(self, purpose: str, person: UUID) -> tuple[bytes, bytes]:
+        key = X25519PrivateKey.generate()
+        master = X25519PublicKey.from_public_bytes(self._master.public[purpose])
+        wrapped = _SUITE.encrypt(key.private_bytes_raw(), master, _wrap_info(purpose, person))
+        return key.public_key().public_bytes_raw(), wrapped
+
+    def unwrap(self, purpose: str, person: UUID, wrapped: bytes) -> X25519PrivateKey:
+        """A person's private half; remembered by its wrapped form, which destruction removes."""
+        return self._unwrap(purpose, person, wrapped)
+
+    def _unwrapped(self, purpose: str, person: UUID, wrapped: bytes) -> X25519PrivateKey:
+        master = X25519PrivateKey.from_private_bytes(self._master.private[purpose])
+        raw = _SUITE.decrypt(wrapped, master, _wrap_info(purpose, person))
+        return X25519PrivateKey.from_private_bytes(raw)
+
+
+class KeyView:
+    """Keys read once for one piece of work."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._keys: dict[tuple[str, UUID], _Key] = {}
+
+    def need(self, wanted: Iterable[tuple[str, UUID]]) -> None:
+        """Read these (purpose, person) keys together, instead of one by one later."""
+        missing: dict[str, set[UUID]] = {}
+        for purpose, person in wanted:
+            if (purpose, person) not in self._keys:
+                missing.setdefault(purpose, set()).add(person)
+        for purpose, persons in missing.items():
+            for person, key in self._keyring.fetch(purpose, persons).items():
+                self._keys[purpose, person] = key
+
+    def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
+        """Seal a JSON-able value; to a person whose key is destroyed nothing is kept."""
+        key = self._key(purpose, person)
+        box = b""
+        if not key.destroyed:
+            public = X25519PublicKey.from_public_bytes(key.public)
+            info = _info(purpose, person, bound)
+            box = _SUITE.encrypt(json.dumps(value, ensure_ascii=False).encode(), public, info)
+        return Sealed(
+            purpose=purpose,
+            person=person,
+            version=_VERSION,
+            bound=bound,
+            box=base64.b64encode(box).decode(),
+        )
+
+    def open(self, sealed: Sealed) -> Any:
+        """The JSON-able value, or ``Destroyed``.
+
+        Raises ``KeyAbsent`` when there never was such a key, ``NotOurs`` when it does not fit.
+        """
+        key = self._key(sealed.purpose, sealed.person)
+        if key.destroyed or not sealed.box:
+            return Destroyed()
+        if key.wrapped is None:
+            raise NotOurs(f"this service does not open {sealed.purpose}")
+        private = self._keyring.unwrap(sealed.purpose, sealed.person, key.wrapped)
+        info = _info(sealed.purpose, sealed.person, sealed.bound)
+        try:
+            return json.loads(_SUITE.decrypt(base64.b64decode(sealed.box), private, info))
+        except (InvalidTag, ValueError) as error:
+            raise NotOurs("a sealed value does not open where it stands") from error
+
+    def _key(self, purpose: str, person: UUID) -> _Key:
+        self.need([(purpose, person)])
+        try:
+            return self._keys[purpose, person]
+        except KeyError:
+            raise KeyAbsent(f"no {purpose} key for a subject") from None
+
+
+class SearchTokens:
+    """Keyed tokens that stand beside sealed values, so that equals can be found."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def token(self, kind: str, *parts: str) -> str:
+        """The token of a value; kinds keep equal values of different fields apart."""
+        said = json.dumps([kind, *parts], ensure_ascii=False).encode()
+        return hmac.new(self._key, said, hashlib.sha256).hexdigest()
+
+
+def to_json(sealed: Sealed) -> dict[str, Any]:
+    """A sealed value as a table keeps it."""
+    return {
+        "purpose": sealed.purpose,
+        "person": str(sealed.person),
+        "version": sealed.version,
+        "bound": sealed.bound,
+        "box": sealed.box,
+    }
+
+
+def from_json(value: Mapping[str, Any]) -> Sealed:
+    """A sealed value from a table."""
+    return Sealed(
+        purpose=value["purpose"],
+        person=UUID(value["person"]),
+        version=value["version"],
+        bound=value["bound"],
+        box=value["box"],
+    )
+
+
+def _info(purpose: str, person: UUID, bound: str) -> bytes:
+    return f"{purpose}|{person}|{_VERSION}|{bound}".encode()
+
+
+def _wrap_info(purpose: str, person: UUID) -> bytes:
+    return f"wrap|{purpose}|{person}|{_VERSION}".encode()

@@ -1,0 +1,148 @@
+"""The consumer loop: a batch is one transaction, and the stored offset alone decides."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import groupby
+from uuid import UUID
+
+from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from messaging import metrics
+from messaging.broker import Consumer, Record
+from messaging.inbox import Failure, Inbox, key_or_place
+from messaging.parking import HandlerFailed, apply_all
+from messaging.tables import STORED_OFFSET
+from messaging.unavailable import is_away, is_lost_race
+from messaging.work import RACES, Participant, Work, new_traceparent
+
+log = logging.getLogger(__name__)
+
+
+class Subscriber:
+    """Reads every topic that the service hears, and applies what it reads.
+
+    Gap alarms, the fuse and the stall watch belong in ``_take``, where a batch is judged.
+    """
+
+    name = "consumer"
+
+    def __init__(self, participant: Participant, consumer: Consumer) -> None:
+        self._participant = participant
+        self._consumer = consumer
+
+    def step(self) -> bool:
+        """Read and apply one batch; True when there was one."""
+        records = self._consumer.poll(0.2)
+        metrics.LAST_POLL.set_to_current_time()
+        if not records:
+            return False
+        try:
+            self._take(records, {})
+        except Exception:
+            # The records are still in the broker: read them again from where they began.
+            for (topic, partition), group in _by_partition(records):
+                self._consumer.seek(topic, partition, group[0].offset)
+            raise
+        self._participant.wake()
+        self._consumer.hint(
+            {place: group[-1].offset + 1 for place, group in _by_partition(records)}
+        )
+        return True
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _take(self, records: Sequence[Record], failing: dict[UUID, Failure]) -> None:
+        """Apply the records; a batch that fails is halved until the key at fault is found."""
+        for attempt in range(1, RACES + 1):
+            try:
+                self._apply(records, failing)
+                return
+            except Exception as error:
+                if is_away(error):
+                    raise
+                if is_lost_race(error) and attempt < RACES:
+                    continue
+                cause = error
+                break
+        if len(records) > 1:
+            middle = len(records) // 2
+            self._take(records[:middle], failing)
+            self._take(records[middle:], failing)
+            return
+        key, failure = _fault(records[0], cause)
+        if key in failing:
+            # Parking it failed as well: nothing more can be done for it without losing it.
+            raise cause
+        log.warning("an event cannot be handled", exc_info=cause)
+        self._take(records, {**failing, key: failure})
+
+    def _apply(self, records: Sequence[Record], failing: dict[UUID, Failure]) -> None:
+        with self._participant.engine.begin() as conn:
+            fresh = self._claim(conn, records)
+            if not fresh:
+                return
+            work = Work(self._participant, conn, new_traceparent())
+            inbox = Inbox(work, fresh)
+            work.store.load(inbox.events())
+            apply_all(work, inbox, failing)
+            inbox.flush()
+            work.finish()
+        for one in inbox.arrived:
+            if one.envelope is not None:
+                age = (work.now - one.envelope.at).total_seconds()
+                metrics.EVENT_AGE.labels(topic=one.record.topic).observe(max(age, 0))
+
+    def _claim(self, conn: Connection, records: Sequence[Record]) -> list[Record]:
+        """Lock and move the stored offsets; only records that continue them are returned.
+
+        The row lock is the fence against a consumer that lost its partitions without knowing.
+        """
+        groups = dict(_by_partition(records))
+        places = {(g[0].topic_id, g[0].partition): g for g in groups.values()}
+        conn.execute(
+            insert(STORED_OFFSET).on_conflict_do_nothing(),
+            [
+                {"topic_id": topic_id, "partition": part, "topic": g[0].topic, "next_offset": 0}
+                for (topic_id, part), g in places.items()
+            ],
+        )
+        stored = conn.execute(
+            select(STORED_OFFSET)
+            .where(tuple_(STORED_OFFSET.c.topic_id, STORED_OFFSET.c.partition).in_(list(places)))
+            .order_by(STORED_OFFSET.c.topic_id, STORED_OFFSET.c.partition)
+            .with_for_update()
+        ).all()
+        taken: set[tuple[str, int, int]] = set()
+        for row in stored:
+            group = places[row.topic_id, row.partition]
+            fresh = [record for record in group if record.offset >= row.next_offset]
+            if not fresh or fresh[0].offset != row.next_offset:
+                self._consumer.seek(row.topic, row.partition, row.next_offset)
+                continue
+            taken |= {(row.topic, row.partition, record.offset) for record in fresh}
+            conn.execute(
+                update(STORED_OFFSET)
+                .where(STORED_OFFSET.c.topic_id == row.topic_id)
+                .where(STORED_OFFSET.c.partition == row.partition)
+                .values(next_offset=fresh[-1].offset + 1)
+            )
+        return [r for r in records if (r.topic, r.partition, r.offset) in taken]
+
+
+def _fault(record: Record, cause: Exception) -> tuple[UUID, Failure]:
+    if isinstance(cause, HandlerFailed):
+        return cause.key, cause.failure
+    return key_or_place(record), Failure(handler="writing", error=type(cause).__name__)
+
+
+def _by_partition(records: Sequence[Record]) -> list[tuple[tuple[str, int], list[Record]]]:
+    def place(record: Record) -> tuple[str, int]:
+        return record.topic, record.partition
+
+    ordered = sorted(records, key=lambda r: (r.topic, r.partition, r.offset))
+    return [(where, list(group)) for where, group in groupby(ordered, key=place)]

@@ -1,0 +1,57 @@
+"""Fire the timers that are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import delete, select
+
+from contracts.event import Event
+from messaging.parking import attempt
+from messaging.tables import PARKED_KEY, TIMER
+from messaging.timers import Timer
+from messaging.work import Participant, Work
+
+#: How many timers are read at a time.
+BATCH = 50
+
+
+class TimerLoop:
+    """Fires due timers, each in a transaction of its own; those of a parked key wait with it."""
+
+    name = "timers"
+
+    def __init__(self, participant: Participant) -> None:
+        self._participant = participant
+
+    def step(self) -> bool:
+        """Fire what is due; True when more may be due."""
+        due = self._due()
+        for timer in due:
+            self._fire(timer)
+        return len(due) == BATCH
+
+    def _due(self) -> list[Timer]:
+        query = (
+            select(TIMER)
+            .where(TIMER.c.due_at <= self._participant.now())
+            .where(TIMER.c.key.not_in(select(PARKED_KEY.c.key)))
+            .order_by(TIMER.c.due_at)
+            .limit(BATCH)
+        )
+        with self._participant.engine.connect() as conn:
+            return [Timer(**row._mapping) for row in conn.execute(query)]
+
+    def _fire(self, timer: Timer) -> None:
+        handler = self._participant.timers[timer.kind]
+
+        def fire(work: Work) -> Iterable[Event]:
+            # The timer may have been fired, moved or revoked since it was read; its row decides.
+            mine = delete(TIMER).where(
+                TIMER.c.key == timer.key,
+                TIMER.c.name == timer.name,
+                TIMER.c.due_at == timer.due_at,
+            )
+            return handler(timer, work) if work.conn.execute(mine).rowcount == 1 else ()
+
+        attempt(self._participant, timer.key, timer.name, fire)

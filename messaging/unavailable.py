@@ -1,0 +1,44 @@
+"""Tell trouble around us from trouble with an event: away, a lost race, or neither."""
+
+from __future__ import annotations
+
+import psycopg
+import sqlalchemy.exc
+
+
+class Unavailable(Exception):
+    """A database, the broker or a provider is away: keep the work, back off, go on."""
+
+
+#: Serialization failure, deadlock, unique and exclusion violations, lock not available.
+_LOST_RACES = frozenset({"40001", "40P01", "23505", "23P01", "55P03"})
+
+#: Classes of SQLSTATE that speak of the server's state, not of the statement.
+_SERVER_CLASSES = ("08", "53", "57", "58")
+_READ_ONLY = "25006"
+
+
+def is_lost_race(error: BaseException) -> bool:
+    """Whether somebody else was faster; the same work may succeed when tried again."""
+    return _sqlstate(error) in _LOST_RACES
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an engine that we depend on is away, so that nothing is wrong with the work."""
+    if isinstance(error, Unavailable):
+        return True
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    state = _sqlstate(error)
+    if state is None:
+        return isinstance(_original(error), psycopg.OperationalError | psycopg.InterfaceError)
+    return state.startswith(_SERVER_CLASSES) or state == _READ_ONLY
+
+
+def _original(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    original = _original(error)
+    return original.sqlstate if isinstance(original, psycopg.Error) else None

@@ -1,0 +1,143 @@
+"""One piece of work: one transaction, its time, its keys, and the facts that it yields."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+
+from contracts.envelope import Envelope
+from contracts.event import Event
+from contracts.sealed import Destroyed, Sealed, sealed_fields
+from contracts.wire import dump, load
+from messaging import outbox
+from messaging.sealing import Keyring
+from messaging.timers import Timers
+from messaging.unavailable import is_lost_race
+
+log = logging.getLogger(__name__)
+
+#: How often a lost race is tried again before it is taken for a mistake of ours.
+RACES = 6
+
+
+class Store(Protocol):
+    """What a service's handlers decide over: loaded by key beforehand, flushed set-wise after."""
+
+    def load(self, events: Sequence[Event]) -> None:
+        """Read (and lock) the rows that the handlers of these events will need."""
+        ...
+
+    def flush(self) -> None:
+        """Write what the handlers changed."""
+        ...
+
+
+Handler = Callable[[Any, "Work"], Iterable[Event]]
+Command = Callable[["Work"], Iterable[Event]]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Participant:
+    """A service as messaging sees it: its database, what it reacts to, its keys and its clock."""
+
+    name: str
+    engine: Engine
+    keyring: Keyring
+    on: Mapping[type[Event], Sequence[Handler]]
+    timers: Mapping[str, Handler]
+    open_store: Callable[[Work], Any]
+    now: Callable[[], datetime]
+    #: What a service decides once over all that a piece of work brought, before it is written.
+    settle: Callable[[Work], Iterable[Event]] = field(default=lambda work: ())
+    wake: Callable[[], None] = field(default=lambda: None)
+
+    def transact(self, command: Command, *, traceparent: str | None = None) -> None:
+        """Run a command in one transaction, again when a race was lost, and wake the relay."""
+        for attempt in range(1, RACES + 1):
+            try:
+                with self.engine.begin() as conn:
+                    work = Work(self, conn, traceparent or new_traceparent())
+                    work.say_all(command(work))
+                    work.finish()
+                break
+            except Exception as error:
+                if attempt == RACES or not is_lost_race(error):
+                    raise
+                log.info("a race was lost and is run again", extra={"attempt": attempt})
+                time.sleep(secrets.randbelow(20 * attempt) / 1000)
+        self.wake()
+
+
+class Work:
+    """What a handler is given: connection, time, loaded rows, keys, timers."""
+
+    def __init__(self, participant: Participant, conn: Connection, traceparent: str) -> None:
+        self.participant = participant
+        self.conn = conn
+        self.now = participant.now()
+        self.traceparent = traceparent
+        #: The outside of the event being handled; None in a command or a timer.
+        self.cause: Envelope | None = None
+        self.keys = participant.keyring.view()
+        self.timers = Timers(conn)
+        self.said: list[outbox.Said] = []
+        self.store: Any = participant.open_store(self)
+
+    def react(self, event: Event) -> None:
+        """Let the service's handlers of this event say what follows from it."""
+        for handler in self.participant.on.get(type(event), ()):
+            self.say_all(handler(event, self))
+
+    def say_all(self, events: Iterable[Event]) -> None:
+        """Record what a handler yields; it is published once this work is committed."""
+        for event in events:
+            self.say(event)
+
+    def say(self, event: Event) -> None:
+        """Record one fact."""
+        self.said.append(outbox.Said(event=event, traceparent=self.traceparent))
+
+    def opened(self, event: Event, event_id: UUID) -> Event:
+        """The event with those fields opened that are sealed for this service."""
+        changes: dict[str, Any] = {}
+        for declared in sealed_fields(type(event)):
+            value = getattr(event, declared.name)
+            if declared.purpose not in self.participant.keyring.opens or value is None:
+                continue
+            expected = outbox.bound_to(event_id, event, declared.name)
+            changes[declared.name] = self.open_as(declared.content, replace(value, bound=expected))
+        return replace(event, **changes) if changes else event
+
+    def open_as(self, content: type[Result], sealed: Sealed) -> Result | Destroyed:
+        """Open a sealed value into its dataclass."""
+        plain = self.keys.open(sealed)
+        if isinstance(plain, Destroyed):
+            return plain
+        value: Result = load(content, plain)
+        return value
+
+    def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
+        """Seal a dataclass for a row of a table."""
+        return self.keys.seal(dump(value), purpose, person, bound)
+
+    def finish(self) -> None:
+        """Write everything: rows, timers, and the facts with their places in their streams."""
+        self.cause = None
+        self.say_all(self.participant.settle(self))
+        self.store.flush()
+        self.timers.flush()
+        outbox.record(self.conn, self.participant.name, self.said, self.keys, self.now)
+
+
+def new_traceparent() -> str:
+    """A W3C trace context for work that nobody else began."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
