@@ -1,0 +1,65 @@
+"""Who is calling: API tokens, kept as hashes in ``access``, each with one opaque scope."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from flask import current_app, g, request
+from sqlalchemy import Engine, text
+
+from hosting.problems import Problem
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def make_token(access: Engine, scope: str, now: datetime) -> str:
+    """Make a token; it is shown this once and kept as a hash only."""
+    token = f"wh_{secrets.token_urlsafe(32)}"
+    with access.begin() as conn:
+        conn.execute(
+            text("INSERT INTO token (id, hash, scope, made_at) VALUES (:id, :hash, :scope, :now)"),
+            {"id": uuid4(), "hash": _hash(token), "scope": scope, "now": now},
+        )
+    return token
+
+
+def needs_token(view: View) -> View:
+    """Let a view be called only with a valid token; its scope is ``g.scope``."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Problem(401, "A token is needed", "Send 'Authorization: Bearer <token>'.")
+        access: Engine = current_app.extensions["access"]
+        query = text("SELECT id, scope FROM valid_token WHERE hash = :hash")
+        with access.connect() as conn:
+            row = conn.execute(query, {"hash": _hash(token)}).first()
+        if row is None:
+            raise Problem(401, "The token is not valid", "Ask your administrator for a new one.")
+        g.scope = row.scope
+        g.caller = str(row.id)
+        return view(*args, **kwargs)
+
+    guarded.guard = "token"  # type: ignore[attr-defined]
+    return guarded  # type: ignore[return-value]
+
+
+def open_to_all(reason: str) -> Callable[[View], View]:
+    """Mark a view as needing no sign-in, and say why."""
+
+    def mark(view: View) -> View:
+        view.guard = f"open: {reason}"  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,43 @@
+"""Every metric of running a service, and how a process's metrics are read."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+
+REQUESTS = Histogram(
+    "http_server_request_duration_seconds",
+    "How long requests took.",
+    ["method", "route", "code"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+LOOP_STEP = Gauge(
+    "loop_last_step_timestamp_seconds",
+    "When each loop of the worker last finished a step.",
+    ["loop"],
+    multiprocess_mode="max",
+)
+LOOP_FAILURES = Counter("loop_failures", "Steps that failed, by loop and error.", ["loop", "error"])
+OUTBOX_PENDING = Gauge(
+    "outbox_pending_records", "Events not yet published.", multiprocess_mode="max"
+)
+OUTBOX_OLDEST = Gauge(
+    "outbox_oldest_pending_timestamp_seconds",
+    "When the oldest unpublished event was said; 0 when there is none.",
+    multiprocess_mode="max",
+)
+PARKED = Gauge("parked_keys", "Subjects whose events wait for a person.", multiprocess_mode="max")
+EARLY = Gauge("early_events", "Events that wait for what they build on.", multiprocess_mode="max")
+
+
+def exposition(accept: str) -> tuple[bytes, str]:
+    """This process's metrics and their content type; all workers' when there are several."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type

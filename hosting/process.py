@@ -1,0 +1,164 @@
+"""Run a worker's loops in threads until a signal, with back-off, health and a graceful stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy import Engine, text
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from hosting import metrics
+from hosting.database import answers
+from messaging.unavailable import is_away
+
+log = logging.getLogger(__name__)
+
+#: A loop that finished no step for this long makes the worker not ready, in seconds.
+STALE_AFTER = 30.0
+_LONGEST_PAUSE = 5.0
+
+
+class Loop(Protocol):
+    """Something a worker does again and again; one step is one piece of work."""
+
+    @property
+    def name(self) -> str:
+        """How logs and metrics call it."""
+        ...
+
+    def step(self) -> bool:
+        """Do one piece of work; True when more is waiting. Raises when it could not."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Turn:
+    """A loop, how long it rests when there is nothing to do, and what wakes it sooner."""
+
+    loop: Loop
+    rest_seconds: float
+    woken: threading.Event = field(default_factory=threading.Event)
+    done_at: float = field(default_factory=time.monotonic)
+    failing: bool = False
+
+
+class Worker:
+    """A service's worker process."""
+
+    def __init__(self, turns: Sequence[Turn], database: Engine) -> None:
+        self._turns = turns
+        self._database = database
+        self._stop = threading.Event()
+        self._closers: list[Callable[[], None]] = []
+
+    def on_stop(self, closers: Iterable[Callable[[], None]]) -> None:
+        """What to call, in order, once every loop has stopped."""
+        self._closers.extend(closers)
+
+    def run(self, host: str, port: int) -> None:
+        """Work until SIGTERM or SIGINT; what is in flight is finished first."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._end())
+        server = make_server(host, port, self._health, threaded=True, request_handler=_Quiet)
+        threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+        threads = [
+            threading.Thread(target=self._keep_going, args=(turn,), name=turn.loop.name)
+            for turn in self._turns
+        ]
+        for thread in threads:
+            thread.start()
+        log.info("the worker runs", extra={"count": len(threads)})
+        for thread in threads:
+            thread.join()
+        for close in self._closers:
+            close()
+        server.shutdown()
+        log.info("the worker has stopped")
+
+    def _end(self) -> None:
+        self._stop.set()
+        for turn in self._turns:
+            turn.woken.set()
+
+    def _keep_going(self, turn: Turn) -> None:
+        pause = 0.1
+        while not self._stop.is_set():
+            try:
+                busy = turn.loop.step()
+            except Exception as error:
+                turn.failing = True
+                self._tell(turn, error)
+                self._stop.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            pause = 0.1
+            turn.failing = False
+            turn.done_at = time.monotonic()
+            metrics.LOOP_STEP.labels(loop=turn.loop.name).set_to_current_time()
+            if not busy:
+                turn.woken.wait(turn.rest_seconds)
+                turn.woken.clear()
+
+    @staticmethod
+    def _tell(turn: Turn, error: Exception) -> None:
+        said = {"loop": turn.loop.name, "error": type(error).__name__}
+        metrics.LOOP_FAILURES.labels(**said).inc()
+        if is_away(error):
+            log.warning("a loop waits for an engine that is away", extra=said)
+        else:
+            log.exception("a loop's step failed", extra=said)
+
+    def _health(self, environ: dict[str, Any], start: Any) -> list[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            self._measure()
+            body, content_type = metrics.exposition(environ.get("HTTP_ACCEPT", ""))
+            start("200 OK", [("Content-Type", content_type)])
+            return [body]
+        if path in ("/healthz", "/readyz"):
+            trouble = self._trouble() if path == "/readyz" else ""
+            status = "503 Service Unavailable" if trouble else "200 OK"
+            start(status, [("Content-Type", "text/plain")])
+            return [f"{trouble or 'ready'}\n".encode()]
+        start("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"not here\n"]
+
+    def _trouble(self) -> str:
+        now = time.monotonic()
+        for turn in self._turns:
+            if turn.failing or now - turn.done_at > STALE_AFTER:
+                return f"the loop {turn.loop.name} makes no progress"
+        return "" if answers(self._database) else "the database is away"
+
+    def _measure(self) -> None:
+        """Count what waits at the moment of asking, so that a number is never stale."""
+        try:
+            with self._database.connect() as conn:
+                pending, oldest = conn.execute(_PENDING).one()
+                parked, early = conn.execute(_WAITING).one()
+        except Exception as error:
+            log.warning("the database could not be counted", extra={"error": type(error).__name__})
+            return
+        metrics.OUTBOX_PENDING.set(pending)
+        metrics.OUTBOX_OLDEST.set(oldest or 0)
+        metrics.PARKED.set(parked)
+        metrics.EARLY.set(early)
+
+
+_PENDING = text(
+    "SELECT count(*), extract(epoch FROM min(at)) FROM outbox WHERE published_at IS NULL"
+)
+_WAITING = text("SELECT (SELECT count(*) FROM parked_key), (SELECT count(*) FROM early)")
+
+
+class _Quiet(WSGIRequestHandler):
+    """Health is asked every few seconds and is not worth a line each time."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        """Say nothing."""

@@ -1,0 +1,113 @@
+"""A service put together: its participant, its web app and its worker's loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Flask
+from sqlalchemy import Engine
+
+from contracts.event import Event
+from contracts.topics import TOPICS
+from hosting.clock import Clock
+from hosting.database import engine_for
+from hosting.process import Loop, Turn, Worker
+from hosting.settings import ServiceSettings
+from hosting.wakeup import Listener, Waker
+from hosting.web import make_app
+from messaging.kafka import KafkaReader, KafkaWriter
+from messaging.relay import Relay
+from messaging.sealing import Keyring, MasterKeys, SearchTokens
+from messaging.subscriber import Subscriber
+from messaging.timer_loop import TimerLoop
+from messaging.work import Handler, Participant, Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """What every service stands on: databases, keys, clock and tokens."""
+
+    name: str
+    settings: ServiceSettings
+    database: Engine
+    access: Engine
+    keyring: Keyring
+    clock: Clock
+    tokens: SearchTokens
+    waker: Waker
+
+    def participant(
+        self,
+        *,
+        on: Mapping[type[Event], Sequence[Handler]],
+        timers: Mapping[str, Handler],
+        open_store: Callable[[Work], Any],
+        settle: Callable[[Work], Any] = lambda work: (),
+    ) -> Participant:
+        """The service as messaging sees it."""
+        return Participant(
+            name=self.name,
+            engine=self.database,
+            keyring=self.keyring,
+            on=on,
+            timers=timers,
+            open_store=open_store,
+            now=self.clock.now,
+            settle=settle,
+            wake=self.waker.wake,
+        )
+
+    def web(self, prefix: str, blueprints: Sequence[Blueprint]) -> Flask:
+        """The web app, under its prefix at the front door."""
+        return make_app(
+            self.name,
+            prefix=prefix,
+            database=self.database,
+            access=self.access,
+            metrics_port=self.settings.web_metrics_port,
+            blueprints=blueprints,
+        )
+
+    def run_worker(self, participant: Participant, more: Sequence[Loop] = ()) -> None:
+        """Run relay, consumer, timers and the service's own loops until a signal."""
+        servers = self.settings.kafka_servers
+        writer = KafkaWriter(servers, self.name)
+        topics = [topic.name for who, topic in TOPICS.items() if who != self.name]
+        reader = KafkaReader(servers, self.name, topics)
+        relay = Relay(self.name, self.database, writer)
+        turns = [
+            Turn(loop=relay, rest_seconds=0.25),
+            Turn(loop=Subscriber(participant, reader), rest_seconds=0),
+            Turn(loop=TimerLoop(participant), rest_seconds=1.0),
+            *(Turn(loop=loop, rest_seconds=0.25) for loop in more),
+        ]
+        worker = Worker(turns, self.database)
+        # What the consumer and the timers commit is for the relay, and for the service's loops.
+        listener = Listener(self.settings.database_url)
+        for turn in (turns[0], *turns[3:]):
+            self.waker.wakes(turn.woken)
+            listener.wakes(turn.woken)
+        listener.start()
+        closers = [loop.close for loop in more if hasattr(loop, "close")]
+        worker.on_stop([*closers, reader.close, relay.close, writer.close, listener.stop])
+        worker.run(self.settings.web_host, self.settings.worker_metrics_port)
+
+
+def lay_foundation(name: str, settings: ServiceSettings) -> Foundation:
+    """Connect nothing yet; everything connects when it is first used, so forks are safe."""
+    database = engine_for(settings.database_url, pool=10)
+    access = engine_for(settings.access_url, pool=4)
+    keys = engine_for(settings.keys_url, pool=4)
+    master = MasterKeys(public=settings.public_keys, private=settings.private_keys)
+    return Foundation(
+        name=name,
+        settings=settings,
+        database=database,
+        access=access,
+        keyring=Keyring(keys, master),
+        clock=Clock(access, mode=settings.mode),
+        tokens=SearchTokens(settings.search_key),
+        waker=Waker(database),
+    )
