@@ -1,0 +1,1 @@
+"""What we do: intake, matching, notifications. They never import each other."""

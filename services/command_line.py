@@ -1,0 +1,196 @@
+"""The commands of ``python -m services``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from contracts.topics import TOPICS
+from hosting.auth import make_token
+from hosting.database import engine_for, migrate
+from hosting.logs import set_up
+from hosting.settings import SettingsError
+from messaging import parking
+from messaging.kafka import ensure_topics
+
+SERVICES = ("intake", "matching", "notifications")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], about: str) -> Any:
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        return command
+
+    for name, run, about in (
+        ("web", _web, "serve a service's pages and API"),
+        ("worker", _worker, "run a service's relay, consumer, timers and sender"),
+    ):
+        add(name, run, about).add_argument("service", choices=SERVICES)
+    add("migrate", _migrate, "bring every database to its newest revision")
+    topics = add("topics", _topics, "make the topics that are missing")
+    topics.add_argument("--replication", type=int, default=1)
+    token = add("token", _token, "make an API token for a facility and print it once")
+    token.add_argument("facility")
+    for name, run, about in (
+        ("facilities", _facilities, "load facilities from a TOML file"),
+        ("mentors", _mentors, "load mentors from a CSV file"),
+    ):
+        loader = add(name, run, about)
+        loader.add_argument("action", choices=["load"])
+        loader.add_argument("file", type=Path)
+    parked = add("parked", _parked, "look at parked keys, replay or close them")
+    parked.add_argument("action", choices=["list", "show", "replay", "close"])
+    parked.add_argument("service", choices=SERVICES, nargs="?")
+    parked.add_argument("key", type=UUID, nargs="?")
+    parked.add_argument("--reason", help="why it is closed (needed to close)")
+    add("check", _check, "check the published guarantees against everything that is stored")
+    add("events", _events, "print the map of events: who says what, and who hears it")
+    return parser
+
+
+def _service(name: str) -> Any:
+    return importlib.import_module(f"services.{name}.service")
+
+
+def _web(options: argparse.Namespace) -> int:
+    _service(options.service).build()
+    upper = options.service.upper()
+    folder = os.environ.get(f"{upper}_METRICS_FOLDER")
+    if not folder:
+        raise SettingsError(f"settings: {upper}_METRICS_FOLDER is missing (for its metrics files)")
+    root = Path(__file__).resolve().parent.parent
+    os.environ |= {"PROMETHEUS_MULTIPROC_DIR": folder, "WARM_HANDOFF_SERVICE": options.service}
+    os.environ["PROMETHEUS_DISABLE_CREATED_SERIES"] = "True"
+    # gunicorn takes this process's place, so that signals and the process id stay the same.
+    app = f"services.{options.service}.service:web()"
+    config = str(root / "deploy" / "gunicorn.conf.py")
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", config, app])
+
+
+def _worker(options: argparse.Namespace) -> int:
+    set_up(options.service, "worker")
+    _service(options.service).build().worker()
+    return 0
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    for name in SERVICES:
+        module = _service(name)
+        migrate(_needed(f"{name.upper()}_DATABASE_URL"), "messaging/migrations", module.MIGRATIONS)
+    migrate(_needed("KEYS_OWNER_URL"), "messaging/keys_migrations")
+    migrate(_needed("ACCESS_OWNER_URL"), "hosting/access_migrations")
+    print("the databases are at their newest revision")
+    return 0
+
+
+def _topics(options: argparse.Namespace) -> int:
+    made = ensure_topics(_needed("KAFKA_SERVERS"), TOPICS.values(), options.replication)
+    print(f"topics made: {', '.join(made)}" if made else "every topic is there")
+    return 0
+
+
+def _token(options: argparse.Namespace) -> int:
+    access = engine_for(_needed("INTAKE_ACCESS_URL"))
+    print(make_token(access, options.facility, datetime.now(UTC)))
+    return 0
+
+
+def _facilities(options: argparse.Namespace) -> int:
+    from services.intake.facilities import load_facilities
+
+    intake = _service("intake").build()
+    loaded, errors = load_facilities(intake.desk, options.file.read_bytes())
+    for error in errors:
+        print(f"{error.facility}: {error.field}: {error.message}", file=sys.stderr)
+    print(f"{len(loaded)} facilities stored, {len(errors)} errors")
+    return 1 if errors else 0
+
+
+def _mentors(options: argparse.Namespace) -> int:
+    from services.matching.mentors import load_roster
+
+    loaded = load_roster(_service("matching").build().participant, options.file.read_bytes())
+    for error in loaded.errors:
+        print(f"line {error.line}: {error.field}: {error.message}", file=sys.stderr)
+    print(
+        f"{loaded.stored} mentors stored, {loaded.unchanged} unchanged, {len(loaded.errors)} errors"
+    )
+    return 1 if loaded.errors else 0
+
+
+def _parked(options: argparse.Namespace) -> int:
+    names = [options.service] if options.service else list(SERVICES)
+    if options.action == "list":
+        for name in names:
+            for parked in parking.listed(_service(name).build().participant):
+                print(
+                    f"{name} {parked.key} since {parked.parked_at:%Y-%m-%d %H:%M} "
+                    f"{parked.handler} {parked.error} attempts {parked.attempts}"
+                    f" events {parked.events}"
+                )
+        return 0
+    if options.service is None or options.key is None:
+        raise SettingsError(f"parked {options.action} needs a service and a key")
+    participant = _service(options.service).build().participant
+    if options.action == "show":
+        for record in parking.waiting_records(participant, options.key):
+            headers = {name: value.decode(errors="replace") for name, value in record.headers}
+            place = f"{record.topic}/{record.partition}/{record.offset}"
+            print(json.dumps({"at": place, "headers": headers}))
+        return 0
+    if options.action == "replay":
+        good = parking.replay(participant, options.key)
+        print("applied and released" if good else "it failed again and stays parked")
+        return 0 if good else 1
+    if not options.reason:
+        raise SettingsError("parked close needs --reason")
+    parking.close(participant, options.key, because=options.reason)
+    print("closed; what waited behind it was applied")
+    return 0
+
+
+def _check(_: argparse.Namespace) -> int:
+    from services.check import check
+
+    return check()
+
+
+def _events(_: argparse.Namespace) -> int:
+    from services.event_map import event_map
+
+    print(event_map())
+    return 0
+
+
+def _needed(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise SettingsError(f"settings: {name} is missing")
+    return value

@@ -1,0 +1,565 @@
+"""What clinic staff and their feeds ask for: register, agree, correct, cancel, finish a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from contracts.event import Event
+from contracts.intake import (
+    AboutClient,
+    ClientDied,
+    ClientDischarged,
+    ConsentGiven,
+    ConsentRevoked,
+    ContactDetails,
+    ContactDetailsChanged,
+    DischargeCancelled,
+    DischargeCorrected,
+    DischargeHeld,
+    FacilityChanged,
+    FacilityPeople,
+)
+from contracts.sealed import Destroyed
+from contracts.wire import dump
+from messaging.sealing import SearchTokens
+from messaging.work import Participant, Work
+from services.intake import store
+from services.intake.bodies import (
+    Consents,
+    ConsentsBody,
+    ContactBody,
+    DischargeBody,
+    FacilityEntry,
+    e164,
+)
+from services.intake.domain import (
+    CHANNELS,
+    STOPPING,
+    Details,
+    Facility,
+    Person,
+    holds,
+    is_high_risk,
+    reachable_by,
+    updated,
+)
+from services.intake.store import Agreement, Discharge
+
+#: If matching has not answered by then, operations is asked to look.
+PLACED_WITHIN = timedelta(minutes=5)
+
+
+class NoSuchThing(Exception):
+    """What was named does not exist at this facility; ``args[0]`` names the field."""
+
+
+class Refused(Exception):
+    """A request that cannot be granted; ``args`` are the field and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """What became of a registration."""
+
+    id: UUID
+    client_id: UUID
+    state: str
+
+    def as_json(self) -> dict[str, str]:
+        """The body of the answer."""
+        return {"id": str(self.id), "client_id": str(self.client_id), "state": self.state}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Where commands are carried out."""
+
+    participant: Participant
+    tokens: SearchTokens
+
+    def facility(self, code: str) -> Facility:
+        """The facility of a code; raises ``NoSuchThing``."""
+        with self.participant.engine.connect() as conn:
+            found = store.facility_by_code(conn, code)
+        if found is None:
+            raise NoSuchThing("facility")
+        return found
+
+    def register(
+        self,
+        facility: Facility,
+        body: DischargeBody,
+        *,
+        caller: str,
+        answer_key: tuple[str, str] | None = None,
+        deleted: tuple[str, ...] = (),
+    ) -> Accepted:
+        """Store a discharge, new or updated, and let support begin when nothing holds it.
+
+        ``answer_key`` is a token of the caller's key and one of what was asked: the same pair
+        gets the same answer again. ``deleted`` names what a feed says is no longer known. Raises
+        ``Refused`` when the key came with something else.
+        """
+        client_id = self._client_id(facility, body.record_number)
+        accepted: list[Accepted] = []
+
+        def command(work: Work) -> Iterator[Event]:
+            accepted.clear()
+            if answer_key is not None:
+                before = store.earlier_answer(work, caller, answer_key[0])
+                if before is not None:
+                    accepted.append(_again(before, answer_key[1]))
+                    return
+            visit = _Visit(work, self.tokens, facility, client_id)
+            yield from visit.register(body, deleted)
+            accepted.append(visit.accepted())
+            if answer_key is not None:
+                store.remember_answer(work, caller, *answer_key, accepted[0].as_json())
+
+        self.participant.transact(command)
+        return accepted[0]
+
+    def put_consents(self, facility: Facility, body: ConsentsBody) -> UUID:
+        """Replace all that a client agrees to; what is absent is revoked."""
+        client_id = self._client_id(facility, body.record_number)
+
+        def command(work: Work) -> Iterator[Event]:
+            visit = _Visit(work, self.tokens, facility, client_id)
+            visit.know(body.record_number, {})
+            yield from visit.agree(body.consents, replacing=True)
+            yield from visit.judge_all()
+
+        self.participant.transact(command)
+        return client_id
+
+    def put_contact(self, facility: Facility, body: ContactBody) -> UUID:
+        """Correct how a client is called and reached."""
+        client_id = self._client_id(facility, body.record_number)
+
+        def command(work: Work) -> Iterator[Event]:
+            visit = _Visit(work, self.tokens, facility, client_id)
+            changed = visit.know(body.record_number, _given(body, Person))
+            yield from visit.judge_all()
+            if changed:
+                work.store.step(client_id, None, "contact_changed")
+                yield ContactDetailsChanged(
+                    client_id=client_id, contact=visit.contact(()), changed_at=work.now
+                )
+
+        self.participant.transact(command)
+        return client_id
+
+    def cancel(self, facility: Facility, discharge_id: UUID) -> Discharge:
+        """Call off a discharge: its offer and its unsent messages are withdrawn."""
+        found: list[Discharge] = []
+
+        def command(work: Work) -> Iterable[Event]:
+            found.clear()
+            discharge = _load(work, facility, discharge_id)
+            if not discharge.is_open:
+                found.append(discharge)
+                return ()
+            _close(work, discharge, "cancelled")
+            found.append(work.store.discharge(discharge_id))
+            if discharge.said_at is None:
+                return ()
+            return (
+                DischargeCancelled(
+                    client_id=discharge.client_id,
+                    discharge_id=discharge.id,
+                    facility_id=discharge.facility_id,
+                    cancelled_at=work.now,
+                ),
+            )
+
+        self.participant.transact(command)
+        return found[0]
+
+    def put_facility(self, entry: FacilityEntry) -> UUID:
+        """Store a facility's settings as they now stand, and tell the others."""
+        with self.participant.engine.connect() as conn:
+            known = store.facility_by_code(conn, entry.code)
+        facility_id = known.id if known else uuid4()
+        self.participant.keyring.make([facility_id])
+        people = _people(entry)
+        facility = Facility(
+            id=facility_id,
+            **{f.name: getattr(entry, f.name) for f in fields(Facility) if f.name != "id"},
+        )
+
+        def command(work: Work) -> Iterable[Event]:
+            sealed = work.seal(people, "identity", facility_id, f"facility/{facility_id}/people")
+            settings = {k: v for k, v in dump(facility).items() if k not in ("id", "code")}
+            store.put_facility(work, facility, settings, sealed)
+            return (
+                FacilityChanged(
+                    facility_id=facility_id,
+                    code=entry.code,
+                    alias=entry.alias,
+                    time_zone=entry.time_zone,
+                    language=entry.language,
+                    asks=entry.asks,
+                    promised_hours=entry.promised_hours,
+                    quiet_hours=entry.quiet_hours,
+                    people=people,
+                ),
+            )
+
+        self.participant.transact(command)
+        return facility_id
+
+    def _client_id(self, facility: Facility, record_number: str) -> UUID:
+        """The client of this record number, or the id of one to be; their keys are made first."""
+        token = self.tokens.token("record", str(facility.id), record_number.strip())
+        with self.participant.engine.connect() as conn:
+            client_id = store.client_id_of(conn, facility.id, token)
+        if client_id is None:
+            client_id = uuid4()
+            self.participant.keyring.make([client_id])
+        return client_id
+
+
+class _Visit:
+    """One command about one client, in its transaction."""
+
+    def __init__(
+        self, work: Work, tokens: SearchTokens, facility: Facility, client_id: UUID
+    ) -> None:
+        self._work = work
+        self._tokens = tokens
+        self._facility = facility
+        self._client_id = client_id
+        self._person = Person(record_number="")
+        self._died = False
+        self._discharge_id: UUID | None = None
+        self._details: dict[UUID, Details] = {}
+
+    def know(self, record_number: str, given: Mapping[str, Any]) -> bool:
+        """Lock the client, or make them known; True when what is known of them changed."""
+        work, number = self._work, record_number.strip()
+        token = self._tokens.token("record", str(self._facility.id), number)
+        known = store.client_id_of(work.conn, self._facility.id, token)
+        if known is None:
+            self._person = updated(Person(record_number=number), dict(given))
+            store.insert_client(work, self._client_id, self._facility.id, token, self._person)
+        else:
+            # Somebody else may have made the client known since the id was chosen.
+            self._client_id = known
+        work.keys.need((purpose, self._client_id) for purpose in ("identity", "record"))
+        person, died_at = store.lock_client(work, self._client_id)
+        if isinstance(person, Destroyed):
+            raise Refused("record_number", "This client's data was erased on request.")
+        self._died = died_at is not None
+        work.store.load_clients([self._client_id])
+        self._details = store.details_of(work, self._client_id)
+        self._person = updated(person, dict(given))
+        if self._person != person:
+            store.update_client(work, self._client_id, self._person)
+        return known is None or self._person != person
+
+    def register(self, body: DischargeBody, deleted: tuple[str, ...]) -> Iterator[Event]:
+        """Store the discharge of this visit and say what follows."""
+        gone = _deleted(deleted)
+        changed = self.know(body.record_number, gone | _given(body, Person) | _name(body))
+        if body.consents is not None:
+            yield from self.agree(body.consents, replacing=False)
+        visit_number = body.visit_number.strip()
+        token = self._tokens.token("visit", visit_number)
+        given = _given(body, Details)
+        found = store.discharge_of_visit(self._work.conn, self._client_id, token)
+        if found is None:
+            changed = True
+            self._begin(token, updated(Details(visit_number=visit_number), given))
+        else:
+            self._discharge_id = found
+            before = self._details[found]
+            self._details[found] = updated(before, given)
+            changed = changed or self._details[found] != before
+        yield from self._judge(self._id, changed=changed, repeated=found is not None)
+
+    def agree(self, consents: Consents, *, replacing: bool) -> Iterator[Event]:
+        """Record what the client agrees to, and what no longer."""
+        work = self._work
+        in_force = store.agreements(work.conn, self._client_id)
+        for channel in CHANNELS:
+            given = getattr(consents, channel)
+            before = in_force.get(channel)
+            if given is None:
+                if replacing and before is not None:
+                    store.revoke(work, self._client_id, channel)
+                    work.store.step(self._client_id, None, "consent_revoked", channel=channel)
+                    yield ConsentRevoked(
+                        client_id=self._client_id, channel=channel, revoked_at=work.now
+                    )
+                continue
+            if self._facility.wording and given.wording not in self._facility.wording:
+                known = ", ".join(sorted(self._facility.wording))
+                raise Refused(f"consents.{channel}.wording", f"Use one of: {known}.")
+            agreement = Agreement(
+                channel=channel,
+                wording=given.wording,
+                method=given.method,
+                given_at=given.given_at,
+            )
+            if agreement == before:
+                continue
+            if before is not None:
+                store.revoke(work, self._client_id, channel)
+            store.give(work, self._client_id, agreement, given.obtained_by)
+            work.store.step(self._client_id, None, "consent_given", channel=channel)
+            yield ConsentGiven(
+                client_id=self._client_id,
+                channel=channel,
+                wording=given.wording,
+                given_at=given.given_at,
+            )
+
+    def judge_all(self) -> Iterator[Event]:
+        """Look at each open discharge again: what was missing may have come."""
+        for discharge in self._work.store.discharges_of(self._client_id):
+            if discharge.is_open:
+                yield from self._judge(discharge.id, changed=False, repeated=True)
+
+    def accepted(self) -> Accepted:
+        """What became of the registration."""
+        discharge = self._work.store.discharge(self._id)
+        return Accepted(id=discharge.id, client_id=self._client_id, state=discharge.state)
+
+    def contact(self, what_helps: tuple[str, ...]) -> ContactDetails:
+        """How the client is called and reached, for those who write and call."""
+        person, facility = self._person, self._facility
+        return ContactDetails(
+            called=person.called or person.given or "",
+            language=person.language or facility.language,
+            time_zone=person.time_zone or facility.time_zone,
+            mobile=e164(person.mobile) if person.mobile else None,
+            email=person.email,
+            channels=person.channels,
+            safe_hours=person.safe_hours,
+            what_helps=what_helps,
+            wishes=person.wishes,
+        )
+
+    @property
+    def _id(self) -> UUID:
+        assert self._discharge_id is not None
+        return self._discharge_id
+
+    def _begin(self, visit_token: str, details: Details) -> None:
+        work = self._work
+        self._discharge_id = uuid4()
+        self._details[self._id] = details
+        sealed = store.seal_details(work, self._client_id, self._id, details)
+        discharge = Discharge(
+            id=self._id,
+            client_id=self._client_id,
+            facility_id=self._facility.id,
+            high_risk=is_high_risk(details),
+            state="received",
+            unparked_state=None,
+            closed_because=None,
+            accepted_at=work.now,
+            said_at=None,
+            next_what=None,
+            next_by=None,
+        )
+        work.store.add(discharge, visit_token, sealed)
+        work.store.step(self._client_id, self._id, "received")
+
+    def _judge(self, discharge_id: UUID, *, changed: bool, repeated: bool) -> Iterator[Event]:
+        work, details = self._work, self._details[discharge_id]
+        discharge: Discharge = work.store.discharge(discharge_id)
+        if details.reason == "died" or self._died:
+            yield from self._died_now(discharge, details)
+            return
+        if not discharge.is_open:
+            if changed and repeated and discharge.closed_because == "cancelled":
+                work.store.step(self._client_id, discharge_id, "repeated_after_cancel")
+                work.store.open_task("repeated_after_cancel", discharge_id, discharge)
+            return
+        agreed = frozenset(store.agreements(work.conn, self._client_id))
+        holding = holds(self._person, details, agreed, self._facility, work.now)
+        if discharge.said_at is not None:
+            # Support has begun: a missing detail no longer stops it, custody or a transfer does.
+            holding = tuple(name for name in holding if name in STOPPING)
+        was_held = discharge.state == "held"
+        if holding != details.held or changed:
+            details = updated(details, {"held": holding})
+            self._details[discharge_id] = details
+            store.update_details(work, self._client_id, discharge_id, details)
+        work.store.change(discharge, high_risk=is_high_risk(details))
+        discharge = work.store.discharge(discharge_id)
+        if holding:
+            yield from self._hold(discharge, holding, was_held=was_held)
+        elif discharge.said_at is None:
+            yield from self._say(discharge, details, agreed)
+        elif was_held or changed:
+            yield self._corrected(discharge, details, was_held=was_held)
+
+    def _hold(
+        self, discharge: Discharge, holding: tuple[str, ...], *, was_held: bool
+    ) -> Iterator[Event]:
+        work = self._work
+        work.store.open_task("held", discharge.id, discharge)
+        if was_held:
+            return
+        due = work.store.task_due("held", discharge)
+        work.store.change(
+            discharge, state="held", next_what="complete what is missing", next_by=due
+        )
+        work.store.step(self._client_id, discharge.id, "held")
+        work.timers.revoke(discharge.client_id, f"placed/{discharge.id}")
+        work.timers.revoke(discharge.client_id, f"contact/{discharge.id}")
+        yield DischargeHeld(
+            client_id=self._client_id,
+            discharge_id=discharge.id,
+            facility_id=discharge.facility_id,
+            held_at=work.now,
+        )
+
+    def _say(
+        self, discharge: Discharge, details: Details, agreed: frozenset[str]
+    ) -> Iterator[Event]:
+        work = self._work
+        replaced = self._replaced(discharge)
+        work.store.close_tasks(discharge.id, "held", because="complete")
+        _expect_placing(work, discharge)
+        work.store.change(discharge, said_at=work.now)
+        if not self._person.channels:
+            self._person = updated(self._person, {"channels": reachable_by(self._person, agreed)})
+        yield ClientDischarged(
+            client_id=self._client_id,
+            discharge_id=discharge.id,
+            facility_id=discharge.facility_id,
+            accepted_at=discharge.accepted_at,
+            about=self._about(details),
+            contact=self.contact(details.needs),
+            replaces=replaced,
+        )
+
+    def _corrected(self, discharge: Discharge, details: Details, *, was_held: bool) -> Event:
+        work = self._work
+        if was_held:
+            work.store.close_tasks(discharge.id, "held", because="complete")
+            _expect_placing(work, discharge)
+        work.store.step(self._client_id, discharge.id, "corrected")
+        return DischargeCorrected(
+            client_id=self._client_id,
+            discharge_id=discharge.id,
+            facility_id=discharge.facility_id,
+            corrected_at=work.now,
+            about=self._about(details),
+            contact=self.contact(details.needs),
+        )
+
+    def _replaced(self, discharge: Discharge) -> UUID | None:
+        """A client's earlier discharge is closed by a later one; its mentor is kept."""
+        replaced: UUID | None = None
+        for earlier in self._work.store.discharges_of(self._client_id):
+            if earlier.id != discharge.id and earlier.is_open and earlier.said_at is not None:
+                replaced = earlier.id
+                _close(self._work, earlier, "a later discharge")
+        return replaced
+
+    def _died_now(self, discharge: Discharge, details: Details) -> Iterator[Event]:
+        work = self._work
+        store.update_details(work, self._client_id, discharge.id, details)
+        for one in work.store.discharges_of(self._client_id):
+            if one.is_open:
+                _close(work, one, "died")
+        if self._died:
+            return
+        self._died = True
+        store.mark_died(work, self._client_id)
+        yield ClientDied(client_id=self._client_id, learnt_at=work.now)
+
+    def _about(self, details: Details) -> AboutClient:
+        person, facility = self._person, self._facility
+        return AboutClient(
+            language=person.language or facility.language,
+            time_zone=person.time_zone or facility.time_zone,
+            high_risk=is_high_risk(details),
+            moud=details.moud,
+            needs=details.needs,
+            pathways=details.pathways,
+            substances=details.substances,
+            wants_gender=person.wants_gender,
+            wants_age_band=person.wants_age_band,
+        )
+
+
+def _expect_placing(work: Work, discharge: Discharge) -> None:
+    by = work.now + PLACED_WITHIN
+    work.store.change(discharge, state="received", next_what="on its way", next_by=by)
+    work.timers.set(discharge.client_id, f"placed/{discharge.id}", by)
+
+
+def _close(work: Work, discharge: Discharge, because: str) -> None:
+    """End a discharge: nothing is expected of anybody any more."""
+    work.store.change(
+        discharge, state="closed", closed_because=because, next_what=None, next_by=None
+    )
+    work.store.step(discharge.client_id, discharge.id, "closed", because=because)
+    work.store.close_tasks(
+        discharge.id,
+        "held",
+        "nobody_available",
+        "first_contact_late",
+        "not_placed",
+        because=because,
+    )
+    for name in ("placed", "contact"):
+        work.timers.revoke(discharge.client_id, f"{name}/{discharge.id}")
+
+
+def _load(work: Work, facility: Facility, discharge_id: UUID) -> Discharge:
+    client_id = store.client_of_discharge(work.conn, facility.id, discharge_id)
+    if client_id is None:
+        raise NoSuchThing("id")
+    work.store.load_clients([client_id])
+    discharge: Discharge = work.store.discharge(discharge_id)
+    return discharge
+
+
+def _again(before: tuple[str, dict[str, Any]], body_token: str) -> Accepted:
+    if before[0] != body_token:
+        raise Refused("Idempotency-Key", "This key came with another body before; use a new key.")
+    answer = before[1]
+    return Accepted(
+        id=UUID(answer["id"]), client_id=UUID(answer["client_id"]), state=answer["state"]
+    )
+
+
+def _given(body: Any, into: type[Any]) -> dict[str, Any]:
+    """The fields of a body that this dataclass keeps and that were sent."""
+    names = {f.name for f in fields(into)} - {"record_number", "visit_number"}
+    values = {name: getattr(body, name) for name in names if hasattr(body, name)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _deleted(names: tuple[str, ...]) -> dict[str, Any]:
+    """Emptied fields of a person: a number that a feed deletes must not be written to."""
+    single = {name: None for name in names if name in ("born_on", "mobile", "email", "language")}
+    return single | (dict.fromkeys(("given", "family", "called")) if "name" in names else {})
+
+
+def _name(body: DischargeBody) -> dict[str, Any]:
+    if body.name is None:
+        return {}
+    values = {"given": body.name.given, "family": body.name.family, "called": body.name.called}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _people(entry: FacilityEntry) -> FacilityPeople:
+    return FacilityPeople(
+        coordinator_name=entry.coordinator.name,
+        coordinator_phone=e164(entry.coordinator.phone) or entry.coordinator.phone,
+        coordinator_email=entry.coordinator.email,
+        on_call_name=entry.on_call.name,
+        on_call_phone=e164(entry.on_call.phone) or entry.on_call.phone,
+        on_call_email=entry.on_call.email,
+    )

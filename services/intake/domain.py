@@ -1,0 +1,264 @@
+"""Clients, discharges and consents as intake sees them, and what holds a discharge back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+#: What a client may be agreed to be reached by, and the contact that each needs.
+CHANNELS = {"text": "mobile", "email": "email"}
+
+NEEDS = (
+    "cravings",
+    "doubt",
+    "fear",
+    "stress",
+    "guilt",
+    "sadness",
+    "confusion",
+    "loss",
+    "job",
+    "career",
+    "relationships",
+    "self-esteem",
+    "housing",
+    "health",
+    "family",
+    "meetings",
+    "sponsor",
+)
+PATHWAYS = ("12_step", "smart", "recovery_dharma", "faith_based", "medication", "secular", "other")
+REASONS = (
+    "completed",
+    "left_against_advice",
+    "terminated",
+    "transferred",
+    "incarcerated",
+    "died",
+    "other",
+)
+#: Any of these, or leaving against advice, means that the first days are the most dangerous.
+HIGH_RISK_FLAGS = ("recent_overdose", "suicide_risk", "homeless", "lives_alone", "no_support")
+
+STATES = (
+    "received",
+    "held",
+    "waiting",
+    "offered",
+    "assigned",
+    "in_contact",
+    "closed",
+    "parked",
+)
+
+#: A discharge told longer ago than this is not acted on without a person's word.
+STALE_AFTER = timedelta(days=90)
+#: A discharge may be entered this long before the client leaves.
+AHEAD = timedelta(days=1)
+ADULT = 18
+
+#: What holds a discharge -> what a person is asked to do about it.
+HOLDS = {
+    "name": "Enter the client's name.",
+    "born_on": "Enter the client's date of birth.",
+    "discharged_at": "Enter when the client left: it is missing, long ago, or in the future.",
+    "channel": "Record a mobile or e-mail address and the client's consent to its use.",
+    "under_18": "The client is under 18: decide with the guardian how to go on.",
+    "unit": "Map the unit that the feed names, or correct it.",
+    "service": "Map the service that the feed names, or correct it.",
+    "incarcerated": "The client was taken into custody: say when they are free.",
+    "transferred": "The client was moved to another provider: say when they leave it.",
+}
+#: These stop support that has already begun; the others only keep it from beginning.
+STOPPING = ("under_18", "incarcerated", "transferred")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Who a client is and how they are reached."""
+
+    record_number: str
+    given: str | None = None
+    family: str | None = None
+    called: str | None = None
+    born_on: date | None = None
+    mobile: str | None = None
+    email: str | None = None
+    language: str | None = None
+    time_zone: str | None = None
+    channels: tuple[str, ...] = ()
+    safe_hours: str | None = None
+    wants_gender: str | None = None
+    wants_age_band: str | None = None
+    wishes: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What is known of one discharge. ``held`` are the reasons that hold it, by name."""
+
+    visit_number: str
+    discharged_at: datetime | None = None
+    reason: str = "other"
+    level_of_care: str | None = None
+    moud: bool = False
+    needs: tuple[str, ...] = ()
+    pathways: tuple[str, ...] = ()
+    substances: tuple[str, ...] = ()
+    high_risk: tuple[str, ...] = ()
+    unit: str | None = None
+    service: str | None = None
+    held: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facility:
+    """A facility's settings. ``units`` and ``services`` are empty where nothing is mapped."""
+
+    id: UUID
+    code: str
+    alias: str
+    time_zone: str
+    language: str
+    asks: bool
+    promised_hours: int
+    quiet_hours: str
+    wording: dict[str, str]
+    units: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+def updated(kept: Any, given: dict[str, Any]) -> Any:
+    """The dataclass with what was given; what was not given stays as it was."""
+    return replace(kept, **given)
+
+
+def is_high_risk(details: Details) -> bool:
+    """Whether this client is served first."""
+    return bool(details.high_risk) or details.reason == "left_against_advice"
+
+
+def holds(
+    person: Person, details: Details, agreed: frozenset[str], facility: Facility, now: datetime
+) -> tuple[str, ...]:
+    """What keeps a discharge from being acted on, by name; empty when nothing does."""
+    found = {
+        "name": not (person.called or person.given),
+        "born_on": person.born_on is None,
+        "discharged_at": not _current(details.discharged_at, now),
+        "channel": not reachable_by(person, agreed),
+        "under_18": person.born_on is not None and _age(person.born_on, now) < ADULT,
+        "unit": bool(facility.units) and details.unit not in (None, *facility.units),
+        "service": bool(facility.services) and details.service not in (None, *facility.services),
+        "incarcerated": details.reason == "incarcerated",
+        "transferred": details.reason == "transferred",
+    }
+    return tuple(name for name, holding in found.items() if holding)
+
+
+def reachable_by(person: Person, agreed: frozenset[str]) -> tuple[str, ...]:
+    """The channels that have both an address and consent, in the client's order."""
+    order = [*person.channels, *(c for c in CHANNELS if c not in person.channels)]
+    return tuple(c for c in order if c in agreed and getattr(person, CHANNELS[c]) is not None)
+
+
+def _current(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and now - STALE_AFTER <= moment <= now + AHEAD
+
+
+def _age(born_on: date, now: datetime) -> int:
+    today = now.date()
+    return today.year - born_on.year - ((today.month, today.day) < (born_on.month, born_on.day))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskKind:
+    """A kind of task: who owns it, how soon it is due, and the one thing to do next."""
+
+    owner: str
+    due: timedelta
+    action: str
+
+
+#: Everything that needs a person. ``coordinator`` and ``on_call`` are people of the facility.
+TASKS = {
+    "held": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=24),
+        action="Complete what is missing; the discharge then goes on by itself.",
+    ),
+    "nobody_available": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=4),
+        action="Read why nobody could be asked, and change one thing or call the client.",
+    ),
+    "first_contact_late": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=4),
+        action="Call the mentor, and the client if the mentor cannot be reached.",
+    ),
+    "message_failed": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=1),
+        action="Call the recipient, and correct their address.",
+    ),
+    "message_unconfirmed": TaskKind(
+        owner="coordinator",
+        due=timedelta(minutes=15),
+        action="Ask the recipient whether the message came; it is not sent again by itself.",
+    ),
+    "message_suppressed": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=4),
+        action="The message may not be sent: reach the person in another way they agreed to.",
+    ),
+    "danger": TaskKind(
+        owner="on_call",
+        due=timedelta(minutes=15),
+        action="Call the client now.",
+    ),
+    "unclear_reply": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=1),
+        action="Read the reply with the mentor and answer it.",
+    ),
+    "wrong_number": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=4),
+        action="Find out the right number; the wrong one is no longer used.",
+    ),
+    "stopped": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=24),
+        action="Automated messages have ended: make sure that the mentor can still be reached.",
+    ),
+    "client_declined": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=24),
+        action="The client said no to the mentor: offer to talk when they are ready.",
+    ),
+    "call_mentor": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=1),
+        action="Call the mentor: they have no second channel for the introduction.",
+    ),
+    "repeated_after_cancel": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=4),
+        action="A cancelled discharge was sent again: enter it under a new visit if it is real.",
+    ),
+    "not_placed": TaskKind(
+        owner="operations",
+        due=timedelta(minutes=15),
+        action="Look why matching has not answered.",
+    ),
+    "parked": TaskKind(
+        owner="operations",
+        due=timedelta(hours=1),
+        action="Look at 'python -m services parked list', mend the cause, and replay.",
+    ),
+}
+#: High risk, and leaving against advice, bring a task this much nearer.
+HIGH_RISK_DUE = 0.25

@@ -1,0 +1,44 @@
+"""Facilities from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+
+from marshmallow import ValidationError
+
+from hosting.problems import flat_errors
+from services.intake.bodies import FacilityEntry, read_body
+from services.intake.commands import Desk
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileError:
+    """What is wrong with an entry, and what to do. It never repeats a value but the code."""
+
+    facility: str
+    field: str
+    message: str
+
+
+def load_facilities(desk: Desk, text: bytes) -> tuple[list[str], list[FileError]]:
+    """Store every entry that has no error; the codes stored, and the errors of the others."""
+    try:
+        entries = tomllib.loads(text.decode("utf-8")).get("facility", [])
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return [], [FileError(facility="file", field="toml", message="The file is not TOML.")]
+    stored: list[str] = []
+    errors: list[FileError] = []
+    for number, entry in enumerate(entries, start=1):
+        code = str(entry.get("code", f"entry {number}"))
+        try:
+            parsed: FacilityEntry = read_body(FacilityEntry, entry)
+        except ValidationError as error:
+            errors += [
+                FileError(facility=code, field=field, message=message)
+                for field, message in flat_errors(error.messages)
+            ]
+            continue
+        desk.put_facility(parsed)
+        stored.append(code)
+    return stored, errors

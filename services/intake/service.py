@@ -1,0 +1,54 @@
+"""Intake put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Flask
+
+from hosting.service import Foundation, lay_foundation
+from hosting.settings import ServiceSettings, read
+from messaging.work import Participant
+from services.intake.api import make_api
+from services.intake.commands import Desk
+from services.intake.handlers import ON, TIMERS
+from services.intake.store import Store
+
+NAME = "intake"
+PREFIX = ""
+MIGRATIONS = "services/intake/migrations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """The service, ready to be run as web or worker."""
+
+    foundation: Foundation
+    participant: Participant
+
+    @property
+    def desk(self) -> Desk:
+        """Where commands are carried out."""
+        return Desk(participant=self.participant, tokens=self.foundation.tokens)
+
+    def web(self) -> Flask:
+        """The two doors, tasks and stories."""
+        mode = self.foundation.settings.mode
+        return self.foundation.web(PREFIX, [make_api(self.desk, mode=mode)])
+
+    def worker(self) -> None:
+        """Relay, consumer and timers."""
+        self.foundation.run_worker(self.participant)
+
+
+def build(environ: Mapping[str, str] | None = None) -> Intake:
+    """The service from an environment, its own by default; raises ``SettingsError``."""
+    foundation = lay_foundation(NAME, read(ServiceSettings, NAME, environ))
+    participant = foundation.participant(on=ON, timers=TIMERS, open_store=Store)
+    return Intake(foundation=foundation, participant=participant)
+
+
+def web() -> Flask:
+    """The app for gunicorn."""
+    return build().web()

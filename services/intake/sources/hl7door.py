@@ -1,0 +1,102 @@
+"""The HL7 v2 door: a message becomes the same command as a form, and gets its acknowledgement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import uuid4
+
+from marshmallow import ValidationError
+
+from contracts.event import Event
+from messaging.work import Work
+from services.intake import store
+from services.intake.bodies import DischargeBody, read_body, usable
+from services.intake.commands import Desk, Refused
+from services.intake.domain import Facility
+from services.intake.sources import hl7v2
+
+CONTENT_TYPE = "application/hl7-v2"
+
+#: Where each field of ours stands in a message, for errors that a feed's keeper can use.
+_PLACES = {"record_number": ("PID", 3), "visit_number": ("PV1", 19)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hl7Door:
+    """Answers one message at a time."""
+
+    desk: Desk
+    acts_on_tests: bool
+
+    def answer(self, raw: bytes, facility: Facility, *, caller: str) -> bytes:
+        """Store what the message says and acknowledge it.
+
+        The same bytes get the same answer; another message under the same control id is judged
+        by its own visit, because control ids repeat in real feeds.
+        """
+        key = self.desk.tokens.token("hl7", str(facility.id), raw.hex())
+        before = self._before(caller, key)
+        if before is not None:
+            return before
+        code, refused = self._take(raw, facility, caller)
+        answer = hl7v2.acknowledge(
+            raw,
+            code=code,
+            now=self.desk.participant.now(),
+            control_id=uuid4().hex[:20],
+            refused=refused,
+        )
+        self._remember(caller, key, answer)
+        return answer
+
+    def _take(
+        self, raw: bytes, facility: Facility, caller: str
+    ) -> tuple[Literal["AA", "AE", "AR"], hl7v2.Refused | None]:
+        try:
+            message = hl7v2.read(raw, default_zone=facility.time_zone)
+        except hl7v2.Refused as refused:
+            return ("AR" if refused.code == "AR" else "AE"), refused
+        if message.test and not self.acts_on_tests:
+            return "AA", None
+        try:
+            values, _ = usable(_as_body(message, facility))
+            body: DischargeBody = read_body(DischargeBody, values)
+            self.desk.register(facility, body, caller=caller, deleted=message.deleted)
+        except ValidationError as error:
+            field = next(iter(error.messages_dict))
+            segment, number = _PLACES.get(field, ("MSH", None))
+            remedy = f"Send a {field.replace('_', ' ')} of at most 64 printable characters."
+            return "AE", hl7v2.Refused(code="AE", segment=segment, field=number, remedy=remedy)
+        except Refused as error:
+            remedy = str(error.args[1])
+            return "AE", hl7v2.Refused(code="AE", segment="PID", field=3, remedy=remedy)
+        return "AA", None
+
+    def _before(self, caller: str, key: str) -> bytes | None:
+        found: list[bytes] = []
+
+        def command(work: Work) -> Iterable[Event]:
+            kept = store.earlier_answer(work, caller, key)
+            if kept is not None:
+                found.append(bytes.fromhex(kept[1]["answer"]))
+            return ()
+
+        self.desk.participant.transact(command)
+        return found[-1] if found else None
+
+    def _remember(self, caller: str, key: str, answer: bytes) -> None:
+        def command(work: Work) -> Iterable[Event]:
+            if store.earlier_answer(work, caller, key) is None:
+                store.remember_answer(work, caller, key, "", {"answer": answer.hex()})
+            return ()
+
+        self.desk.participant.transact(command)
+
+
+def _as_body(message: hl7v2.Message, facility: Facility) -> Mapping[str, Any]:
+    values = dict(message.values)
+    if values.pop("died", False):
+        values["reason"] = "died"
+    return {"facility": facility.code, **values}

@@ -1,0 +1,487 @@
+"""Intake's tables and the only SQL on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from contracts.event import Event
+from contracts.sealed import Destroyed, Sealed
+from contracts.wire import load as load_wire
+from messaging.sealing import from_json, to_json
+from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
+
+if TYPE_CHECKING:
+    from messaging.work import Work
+
+METADATA = MetaData()
+_MOMENT = DateTime(timezone=True)
+
+FACILITY = Table(
+    "facility",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("code", Text, nullable=False, unique=True),
+    Column("settings", JSONB, nullable=False),
+    Column("people", JSONB, nullable=False),
+)
+CLIENT = Table(
+    "client",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("facility_id", Uuid, ForeignKey("facility.id"), nullable=False),
+    Column("record_token", Text, nullable=False),
+    Column("person", JSONB, nullable=False),
+    Column("died_at", _MOMENT),
+    UniqueConstraint("facility_id", "record_token"),
+)
+DISCHARGE = Table(
+    "discharge",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("client_id", Uuid, ForeignKey("client.id"), nullable=False),
+    Column("facility_id", Uuid, ForeignKey("facility.id"), nullable=False),
+    Column("visit_token", Text, nullable=False),
+    Column("details", JSONB, nullable=False),
+    Column("high_risk", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("unparked_state", Text),
+    Column("closed_because", Text),
+    Column("accepted_at", _MOMENT, nullable=False),
+    Column("said_at", _MOMENT),
+    Column("next_what", Text),
+    Column("next_by", _MOMENT),
+    UniqueConstraint("client_id", "visit_token"),
+)
+CONSENT = Table(
+    "consent",
+    METADATA,
+    Column("client_id", Uuid, ForeignKey("client.id"), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("wording", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("given_at", _MOMENT, nullable=False),
+    Column("obtained_by", JSONB, nullable=False),
+    Column("recorded_at", _MOMENT, nullable=False),
+    Column("revoked_at", _MOMENT),
+    Index(
+        "consent_in_force",
+        "client_id",
+        "channel",
+        unique=True,
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
+)
+TASK = Table(
+    "task",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("about", Uuid, nullable=False),
+    Column("facility_id", Uuid),
+    Column("client_id", Uuid),
+    Column("discharge_id", Uuid),
+    Column("owner", Text, nullable=False),
+    Column("high_risk", Boolean, nullable=False),
+    Column("opened_at", _MOMENT, nullable=False),
+    Column("due_at", _MOMENT, nullable=False),
+    Column("done_at", _MOMENT),
+    Column("done_because", Text),
+    Column("done_by", Text),
+    Column("done_words", Text),
+    Index("task_open", "kind", "about", unique=True, postgresql_where=text("done_at IS NULL")),
+    Index("task_of_facility", "facility_id", "due_at", postgresql_where=text("done_at IS NULL")),
+)
+STEP = Table(
+    "step",
+    METADATA,
+    Column("place", BigInteger, primary_key=True, autoincrement=True),
+    Column("client_id", Uuid, nullable=False),
+    Column("discharge_id", Uuid),
+    Column("at", _MOMENT, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("event_id", Uuid, unique=True),
+    Column("words", JSONB, nullable=False),
+    Index("step_of_client", "client_id", "place"),
+)
+ANSWERED = Table(
+    "answered",
+    METADATA,
+    Column("caller", Text),
+    Column("key_token", Text),
+    Column("body_token", Text, nullable=False),
+    Column("answer", JSONB, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    PrimaryKeyConstraint("caller", "key_token"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discharge:
+    """A discharge's row, without what is sealed in it."""
+
+    id: UUID
+    client_id: UUID
+    facility_id: UUID
+    high_risk: bool
+    state: str
+    unparked_state: str | None
+    closed_because: str | None
+    accepted_at: datetime
+    said_at: datetime | None
+    next_what: str | None
+    next_by: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still has to look after it."""
+        return self.state != "closed"
+
+
+_SHOWN = [column for column in DISCHARGE.c if column.name not in ("visit_token", "details")]
+_CHANGING = ("high_risk", "state", "unparked_state", "closed_because", "said_at", "next_what")
+
+
+class Store:
+    """The discharges of the clients at hand, with the steps and tasks that a piece of work adds."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._conn = work.conn
+        self._loaded: dict[UUID, Discharge] = {}
+        self._now: dict[UUID, Discharge] = {}
+        self._steps: list[dict[str, Any]] = []
+        self._tasks: list[dict[str, Any]] = []
+        self._done: list[dict[str, Any]] = []
+
+    def load(self, events: Sequence[Event]) -> None:
+        """Lock and read the discharges of these events' clients."""
+        self.load_clients({event.key for event in events})
+
+    def load_clients(self, client_ids: Iterable[UUID]) -> None:
+        """Lock and read the discharges of these clients; the client's row is the lock."""
+        wanted = sorted(client_ids)
+        self._conn.execute(
+            select(CLIENT.c.id)
+            .where(CLIENT.c.id.in_(wanted))
+            .order_by(CLIENT.c.id)
+            .with_for_update()
+        )
+        query = (
+            select(*_SHOWN)
+            .where(DISCHARGE.c.client_id.in_(wanted))
+            .order_by(DISCHARGE.c.accepted_at, DISCHARGE.c.id)
+        )
+        for row in self._conn.execute(query):
+            self._loaded[row.id] = self._now[row.id] = Discharge(**row._mapping)
+
+    def discharge(self, discharge_id: UUID | None) -> Discharge | None:
+        """A loaded discharge."""
+        return self._now.get(discharge_id) if discharge_id else None
+
+    def discharges_of(self, client_id: UUID) -> list[Discharge]:
+        """A client's discharges, oldest first."""
+        return [d for d in self._now.values() if d.client_id == client_id]
+
+    def latest_open(self, client_id: UUID) -> Discharge | None:
+        """The discharge that the client's support is about now."""
+        still = [d for d in self.discharges_of(client_id) if d.is_open]
+        return still[-1] if still else None
+
+    def change(self, discharge: Discharge, **changes: Any) -> None:
+        """Move a discharge on; a parked one shows its new state once it is released."""
+        if discharge.state == "parked" and changes.get("state") not in (None, "closed"):
+            if "unparked_state" not in changes:
+                changes["unparked_state"] = changes.pop("state")
+        self._now[discharge.id] = replace(self._now[discharge.id], **changes)
+
+    def add(self, discharge: Discharge, visit_token: str, details: Sealed) -> None:
+        """A new discharge."""
+        row = {column.name: getattr(discharge, column.name) for column in _SHOWN}
+        row |= {"visit_token": visit_token, "details": to_json(details)}
+        self._conn.execute(insert(DISCHARGE).values(row))
+        self._loaded[discharge.id] = self._now[discharge.id] = discharge
+
+    def step(self, client_id: UUID, discharge_id: UUID | None, what: str, **words: Any) -> None:
+        """Add a step to the story. ``words`` name no one: codes, channels, purposes, moments."""
+        cause = self._work.cause
+        self._steps.append(
+            {
+                "client_id": client_id,
+                "discharge_id": discharge_id,
+                "at": cause.at if cause else self._work.now,
+                "service": cause.producer if cause else self._work.participant.name,
+                "what": what,
+                "event_id": cause.event_id if cause else None,
+                "words": words,
+            }
+        )
+
+    def open_task(self, kind: str, about: UUID, discharge: Discharge | None) -> None:
+        """Ask a person for something; the same thing is asked once at a time."""
+        made = TASKS[kind]
+        urgent = discharge is not None and discharge.high_risk
+        self._tasks.append(
+            {
+                "id": uuid4(),
+                "kind": kind,
+                "about": about,
+                "facility_id": discharge.facility_id if discharge else None,
+                "client_id": discharge.client_id if discharge else None,
+                "discharge_id": discharge.id if discharge else None,
+                "owner": made.owner,
+                "high_risk": urgent,
+                "opened_at": self._work.now,
+                "due_at": self.task_due(kind, discharge),
+            }
+        )
+
+    def task_due(self, kind: str, discharge: Discharge | None) -> datetime:
+        """By when a task opened now is due: much sooner for a client at high risk."""
+        due: timedelta = TASKS[kind].due
+        if discharge is not None and discharge.high_risk:
+            due = due * HIGH_RISK_DUE
+        return self._work.now + due
+
+    def close_tasks(self, about: UUID, *kinds: str, because: str) -> None:
+        """What was asked has come about by itself."""
+        for kind in kinds:
+            self._tasks = [t for t in self._tasks if (t["kind"], t["about"]) != (kind, about)]
+            self._done.append({"b_kind": kind, "b_about": about, "b_because": because})
+
+    def flush(self) -> None:
+        """Write what changed."""
+        changed = [
+            {f"b_{name}": getattr(now, name) for name in (*_CHANGING, "next_by", "id")}
+            for now in self._now.values()
+            if now != self._loaded[now.id]
+        ]
+        if changed:
+            values: dict[str, Any] = {
+                name: bindparam(f"b_{name}") for name in (*_CHANGING, "next_by")
+            }
+            self._conn.execute(
+                update(DISCHARGE).where(DISCHARGE.c.id == bindparam("b_id")).values(values), changed
+            )
+        if self._done:
+            self._conn.execute(
+                update(TASK)
+                .where(TASK.c.kind == bindparam("b_kind"))
+                .where(TASK.c.about == bindparam("b_about"))
+                .where(TASK.c.done_at.is_(None))
+                .values(
+                    done_at=self._work.now, done_because=bindparam("b_because"), done_by="itself"
+                ),
+                self._done,
+            )
+        if self._tasks:
+            self._conn.execute(upsert(TASK).on_conflict_do_nothing(), self._tasks)
+        if self._steps:
+            self._conn.execute(insert(STEP), self._steps)
+
+
+def client_id_of(conn: Any, facility_id: UUID, record_token: str) -> UUID | None:
+    """The client of a record number, if there is one."""
+    query = select(CLIENT.c.id).where(
+        CLIENT.c.facility_id == facility_id, CLIENT.c.record_token == record_token
+    )
+    found: UUID | None = conn.execute(query).scalar()
+    return found
+
+
+def lock_client(work: Work, client_id: UUID) -> tuple[Person | Destroyed, datetime | None]:
+    """The person, opened, and when they died; their row stays locked."""
+    row = work.conn.execute(
+        select(CLIENT.c.person, CLIENT.c.died_at).where(CLIENT.c.id == client_id).with_for_update()
+    ).one()
+    return work.open_as(Person, from_json(row.person)), row.died_at
+
+
+def insert_client(
+    work: Work, client_id: UUID, facility_id: UUID, record_token: str, person: Person
+) -> None:
+    """A client whom intake did not know."""
+    work.conn.execute(
+        insert(CLIENT).values(
+            id=client_id,
+            facility_id=facility_id,
+            record_token=record_token,
+            person=to_json(_sealed_person(work, client_id, person)),
+        )
+    )
+
+
+def update_client(work: Work, client_id: UUID, person: Person) -> None:
+    """What is now known of a client."""
+    work.conn.execute(
+        update(CLIENT)
+        .where(CLIENT.c.id == client_id)
+        .values(person=to_json(_sealed_person(work, client_id, person)))
+    )
+
+
+def mark_died(work: Work, client_id: UUID) -> None:
+    """A client has died."""
+    work.conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(died_at=work.now))
+
+
+def _sealed_person(work: Work, client_id: UUID, person: Person) -> Sealed:
+    return work.seal(person, "identity", client_id, f"client/{client_id}/person")
+
+
+def seal_details(work: Work, client_id: UUID, discharge_id: UUID, details: Details) -> Sealed:
+    """A discharge's details as its row keeps them."""
+    return work.seal(details, "identity", client_id, f"discharge/{discharge_id}/details")
+
+
+def details_of(work: Work, client_id: UUID) -> dict[UUID, Details]:
+    """The opened details of a client's discharges; those whose key is destroyed are left out."""
+    query = select(DISCHARGE.c.id, DISCHARGE.c.details).where(DISCHARGE.c.client_id == client_id)
+    opened = {
+        row.id: work.open_as(Details, from_json(row.details)) for row in work.conn.execute(query)
+    }
+    return {key: value for key, value in opened.items() if isinstance(value, Details)}
+
+
+def discharge_of_visit(conn: Any, client_id: UUID, visit_token: str) -> UUID | None:
+    """The discharge of a client's visit, if there is one."""
+    query = select(DISCHARGE.c.id).where(
+        DISCHARGE.c.client_id == client_id, DISCHARGE.c.visit_token == visit_token
+    )
+    found: UUID | None = conn.execute(query).scalar()
+    return found
+
+
+def client_of_discharge(conn: Any, facility_id: UUID, discharge_id: UUID) -> UUID | None:
+    """Whose discharge it is, if it is one of this facility."""
+    query = select(DISCHARGE.c.client_id).where(
+        DISCHARGE.c.id == discharge_id, DISCHARGE.c.facility_id == facility_id
+    )
+    found: UUID | None = conn.execute(query).scalar()
+    return found
+
+
+def update_details(work: Work, client_id: UUID, discharge_id: UUID, details: Details) -> None:
+    """What is now known of a discharge."""
+    sealed = seal_details(work, client_id, discharge_id, details)
+    work.conn.execute(
+        update(DISCHARGE).where(DISCHARGE.c.id == discharge_id).values(details=to_json(sealed))
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """A consent in force."""
+
+    channel: str
+    wording: str
+    method: str
+    given_at: datetime
+
+
+def agreements(conn: Any, client_id: UUID) -> dict[str, Agreement]:
+    """A client's consents in force, by channel."""
+    query = select(
+        CONSENT.c.channel, CONSENT.c.wording, CONSENT.c.method, CONSENT.c.given_at
+    ).where(CONSENT.c.client_id == client_id, CONSENT.c.revoked_at.is_(None))
+    return {row.channel: Agreement(**row._mapping) for row in conn.execute(query)}
+
+
+def revoke(work: Work, client_id: UUID, channel: str) -> None:
+    """A consent is taken back from now on; what was done under it stays on record."""
+    work.conn.execute(
+        update(CONSENT)
+        .where(CONSENT.c.client_id == client_id, CONSENT.c.channel == channel)
+        .where(CONSENT.c.revoked_at.is_(None))
+        .values(revoked_at=work.now)
+    )
+
+
+def give(work: Work, client_id: UUID, agreement: Agreement, obtained_by: str) -> None:
+    """A consent is in force from now on."""
+    bound = f"consent/{client_id}/{agreement.channel}/{agreement.given_at.isoformat()}"
+    sealed = work.keys.seal(obtained_by, "record", client_id, bound)
+    work.conn.execute(
+        insert(CONSENT).values(
+            client_id=client_id,
+            channel=agreement.channel,
+            wording=agreement.wording,
+            method=agreement.method,
+            given_at=agreement.given_at,
+            obtained_by=to_json(sealed),
+            recorded_at=work.now,
+        )
+    )
+
+
+def facility_by_code(conn: Any, code: str) -> Facility | None:
+    """A facility by the code that its tokens and files use."""
+    row = conn.execute(select(FACILITY).where(FACILITY.c.code == code)).first()
+    return _facility(row) if row else None
+
+
+def facility_by_id(conn: Any, facility_id: UUID) -> Facility:
+    """A facility that exists."""
+    return _facility(conn.execute(select(FACILITY).where(FACILITY.c.id == facility_id)).one())
+
+
+def _facility(row: Any) -> Facility:
+    facility: Facility = load_wire(Facility, {"id": str(row.id), "code": row.code, **row.settings})
+    return facility
+
+
+def put_facility(work: Work, facility: Facility, settings: dict[str, Any], people: Sealed) -> None:
+    """A facility's settings as they now stand."""
+    row = {"id": facility.id, "code": facility.code, "settings": settings}
+    statement = upsert(FACILITY).values(**row, people=to_json(people))
+    work.conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=[FACILITY.c.id],
+            set_={"settings": statement.excluded.settings, "people": statement.excluded.people},
+        )
+    )
+
+
+def earlier_answer(work: Work, caller: str, key_token: str) -> tuple[str, dict[str, Any]] | None:
+    """What was answered to this key before, and the token of what was asked."""
+    row = work.conn.execute(
+        select(ANSWERED).where(ANSWERED.c.caller == caller, ANSWERED.c.key_token == key_token)
+    ).first()
+    return (row.body_token, row.answer) if row else None
+
+
+def remember_answer(
+    work: Work, caller: str, key_token: str, body_token: str, answer: dict[str, Any]
+) -> None:
+    """Keep an answer, so that the same request gets it again."""
+    work.conn.execute(
+        insert(ANSWERED).values(
+            caller=caller, key_token=key_token, body_token=body_token, answer=answer, at=work.now
+        )
+    )

@@ -1,0 +1,115 @@
+"""Read the story of a discharge, and the tasks of a facility, for those who may see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, or_, select
+
+from contracts.intake import FacilityPeople
+from contracts.matching import Why
+from contracts.sealed import Destroyed
+from messaging.sealing import from_json
+from messaging.tables import OUTBOX
+from messaging.work import Participant, Work, new_traceparent
+from services.intake.domain import HOLDS, TASKS, Details
+from services.intake.store import DISCHARGE, FACILITY, STEP, TASK
+
+
+def discharge_story(
+    participant: Participant, facility_id: UUID, discharge_id: UUID
+) -> dict[str, Any] | None:
+    """The discharge with every step in order; None when this facility has no such discharge."""
+    with participant.engine.connect() as conn:
+        row = conn.execute(
+            select(DISCHARGE).where(
+                DISCHARGE.c.id == discharge_id, DISCHARGE.c.facility_id == facility_id
+            )
+        ).first()
+        if row is None:
+            return None
+        work = Work(participant, conn, new_traceparent())
+        work.keys.need([("identity", row.client_id)])
+        details = work.open_as(Details, from_json(row.details))
+        held = details.held if isinstance(details, Details) and row.state == "held" else ()
+        steps = conn.execute(
+            select(STEP)
+            .where(STEP.c.client_id == row.client_id)
+            .where(or_(STEP.c.discharge_id == discharge_id, STEP.c.discharge_id.is_(None)))
+            .order_by(STEP.c.place)
+        ).all()
+        return {
+            "id": str(row.id),
+            "client_id": str(row.client_id),
+            "state": row.state,
+            "closed_because": row.closed_because,
+            "missing": [{"what": name, "remedy": HOLDS[name]} for name in held],
+            "next": _next(row, conn),
+            "steps": [_step(work, step) for step in steps],
+        }
+
+
+def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> list[dict[str, Any]]:
+    """What needs a person at this facility, riskiest and oldest first."""
+    with participant.engine.connect() as conn:
+        rows = conn.execute(
+            select(TASK)
+            .where(TASK.c.done_at.is_(None), TASK.c.facility_id == facility_id)
+            .order_by(TASK.c.high_risk.desc(), TASK.c.due_at)
+        ).all()
+        owners = _owners(participant, conn, facility_id)
+        return [
+            {
+                "id": str(row.id),
+                "kind": row.kind,
+                "owner": {"role": row.owner, "name": owners.get(row.owner)},
+                "risk": "high" if row.high_risk else "ordinary",
+                "opened_at": row.opened_at.isoformat(),
+                "age_seconds": int((now - row.opened_at).total_seconds()),
+                "due_at": row.due_at.isoformat(),
+                "discharge_id": str(row.discharge_id) if row.discharge_id else None,
+                "next_action": TASKS[row.kind].action,
+            }
+            for row in rows
+        ]
+
+
+def _owners(participant: Participant, conn: Any, facility_id: UUID) -> dict[str, str]:
+    kept = conn.execute(select(FACILITY.c.people).where(FACILITY.c.id == facility_id)).scalar_one()
+    people = Work(participant, conn, new_traceparent()).open_as(FacilityPeople, from_json(kept))
+    if isinstance(people, Destroyed):
+        return {}
+    return {"coordinator": people.coordinator_name, "on_call": people.on_call_name}
+
+
+def _next(row: Any, conn: Any) -> dict[str, Any] | None:
+    if row.next_what is None:
+        return None
+    what = row.next_what
+    if row.state == "received" and what == "on its way":
+        unsent = conn.execute(
+            select(OUTBOX.c.event_id)
+            .where(and_(OUTBOX.c.key == row.client_id, OUTBOX.c.published_at.is_(None)))
+            .limit(1)
+        ).first()
+        what = "on its way" if unsent else "a mentor is chosen"
+    return {"what": what, "by": row.next_by.isoformat() if row.next_by else None}
+
+
+def _step(work: Work, row: Any) -> dict[str, Any]:
+    words = dict(row.words)
+    kept = words.pop("why", None)
+    step = {
+        "at": row.at.isoformat(),
+        "what": row.what,
+        "service": row.service,
+        "event_id": str(row.event_id) if row.event_id else None,
+        **words,
+    }
+    if kept is not None:
+        why = work.open_as(Why, from_json(kept))
+        if isinstance(why, Why):
+            step |= {"why": why.why, "change": why.change} if why.change else {"why": why.why}
+    return step

@@ -1,0 +1,48 @@
+"""Finish a task that a person has done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import select, update
+
+from contracts.event import Event
+from messaging.work import Participant, Work
+from services.intake.commands import NoSuchThing
+from services.intake.store import TASK
+
+
+def finish(
+    participant: Participant, facility_id: UUID, task_id: UUID, *, because: str, by: str
+) -> None:
+    """Mark a facility's task as done, with the reason and who said so; done twice is once.
+
+    The reason is a person's words: it is sealed under the facility's own key. Raises
+    ``NoSuchThing`` for a task of another facility.
+    """
+
+    def command(work: Work) -> Iterable[Event]:
+        row = work.conn.execute(
+            select(TASK)
+            .where(TASK.c.id == task_id, TASK.c.facility_id == facility_id)
+            .with_for_update()
+        ).first()
+        if row is None:
+            raise NoSuchThing("id")
+        if row.done_at is None:
+            sealed = work.keys.seal(
+                because, "identity", row.client_id or facility_id, f"task/{task_id}/reason"
+            )
+            work.conn.execute(
+                update(TASK)
+                .where(TASK.c.id == task_id)
+                .values(
+                    done_at=work.now, done_because="a person", done_by=by, done_words=sealed.box
+                )
+            )
+            if row.client_id is not None:
+                work.store.step(row.client_id, row.discharge_id, "task_done", kind=row.kind)
+        return ()
+
+    participant.transact(command)

@@ -1,0 +1,156 @@
+"""Mentors come and change: the roster file, and what a mentor says of their own state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from contracts.event import Event
+from contracts.matching import MentorChanged, MentorContact, MentorName
+from messaging.sealing import from_json, to_json
+from messaging.work import Participant, Work
+from services.matching.roster import MentorRow, RowError, read_mentors
+from services.matching.store import FACILITY, MENTOR
+
+#: How many rows are stored in one transaction.
+BATCH = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What came of a roster file."""
+
+    stored: int
+    unchanged: int
+    errors: tuple[RowError, ...]
+
+
+def load_roster(participant: Participant, text: str | bytes) -> Loaded:
+    """Store the mentors of a roster file; rows with an error are named and left out.
+
+    Loading a file again updates the mentors that it names, and leaves the others alone.
+    """
+    read = read_mentors(text)
+    with participant.engine.connect() as conn:
+        rows = conn.execute(select(FACILITY.c.code, FACILITY.c.id))
+        facilities = {row.code: row.id for row in rows}
+    known, errors = _at_known_facilities(read.mentors, facilities)
+    stored = 0
+    for start in range(0, len(known), BATCH):
+        stored += _store(participant, known[start : start + BATCH], facilities)
+    return Loaded(stored=stored, unchanged=len(known) - stored, errors=(*read.errors, *errors))
+
+
+def _at_known_facilities(
+    rows: Sequence[MentorRow], facilities: dict[str, UUID]
+) -> tuple[list[MentorRow], list[RowError]]:
+    known: list[MentorRow] = []
+    errors: list[RowError] = []
+    for row in rows:
+        if set(row.facilities) <= facilities.keys():
+            known.append(row)
+        else:
+            remedy = f"Mentor {row.code}: use facilities that are loaded here: "
+            errors.append(
+                RowError(line=0, field="facilities", message=remedy + ", ".join(sorted(facilities)))
+            )
+    return known, errors
+
+
+def _store(participant: Participant, rows: Sequence[MentorRow], facilities: dict[str, UUID]) -> int:
+    with participant.engine.connect() as conn:
+        codes = select(MENTOR.c.code, MENTOR.c.id).where(MENTOR.c.code.in_([r.code for r in rows]))
+        ids = {row.code: row.id for row in conn.execute(codes)}
+    ids |= {row.code: uuid4() for row in rows if row.code not in ids}
+    participant.keyring.make(ids.values())
+    changed: list[UUID] = []
+
+    def command(work: Work) -> Iterator[Event]:
+        changed.clear()
+        work.keys.need(("about", mentor_id) for mentor_id in ids.values())
+        current = {
+            row.id: row
+            for row in work.conn.execute(
+                select(MENTOR)
+                .where(MENTOR.c.id.in_(ids.values()))
+                .order_by(MENTOR.c.id)
+                .with_for_update()
+            )
+        }
+        for row in rows:
+            mentor_id = ids[row.code]
+            before = current.get(mentor_id)
+            if before is not None and work.open_as(MentorRow, from_json(before.profile)) == row:
+                continue
+            changed.append(mentor_id)
+            at = tuple(facilities[code] for code in row.facilities)
+            work.store.eased.update(at)
+            _put(work, mentor_id, row, at, before)
+            yield _changed(work, mentor_id, row, at, row.state)
+
+    participant.transact(command)
+    return len(changed)
+
+
+def _put(work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], before: Any) -> None:
+    sealed = work.seal(row, "about", mentor_id, f"mentor/{mentor_id}/profile")
+    values = {
+        "code": row.code,
+        "facility_ids": list(at),
+        "capacity": row.capacity,
+        "state": row.state,
+        # A mentor who texted STOP stays stopped until they text START themselves.
+        "stopped": before.stopped if before is not None else False,
+        "revision": before.revision + 1 if before is not None else 1,
+        "profile": to_json(sealed),
+    }
+    statement = upsert(MENTOR).values(id=mentor_id, **values)
+    work.conn.execute(statement.on_conflict_do_update(index_elements=[MENTOR.c.id], set_=values))
+
+
+def mentor_state_changed(work: Work, mentor_id: UUID, word: str) -> Iterable[Event]:
+    """A mentor texted STOP, START, PAUSE or BACK: what they are asked changes at once."""
+    row = work.store.mentor(mentor_id)
+    if row is None:
+        return
+    stopped = {"stop": True, "start": False}.get(word, row.stopped)
+    state = {"pause": "paused", "back": "active", "start": "active"}.get(word, row.state)
+    if (stopped, state) == (row.stopped, row.state):
+        return
+    work.conn.execute(
+        update(MENTOR).where(MENTOR.c.id == mentor_id).values(stopped=stopped, state=state)
+    )
+    work.store.eased.update(row.facility_ids)
+    work.keys.need([("about", mentor_id)])
+    profile = work.open_as(MentorRow, from_json(row.profile))
+    if isinstance(profile, MentorRow):
+        yield _changed(work, mentor_id, profile, row.facility_ids, state)
+
+
+def _changed(
+    work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], state: str
+) -> MentorChanged:
+    return MentorChanged(
+        mentor_id=mentor_id,
+        facility_ids=tuple(at),
+        state=state,
+        route=row.route,
+        route_ends_on=row.route_ends_on,
+        changed_at=work.now,
+        contact=MentorContact(
+            called=row.called,
+            language=row.languages[0] if row.languages else "en",
+            time_zone=row.time_zone,
+            hours=row.hours,
+            mobile=row.mobile,
+            email=row.email,
+            opted_in_at=row.opted_in_at,
+            opted_in_how=row.opted_in_how,
+        ),
+        name=MentorName(called=row.called),
+    )

@@ -1,0 +1,49 @@
+"""Matching put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Flask
+
+from hosting.service import Foundation, lay_foundation
+from hosting.settings import ServiceSettings, read
+from messaging.work import Participant
+from services.matching.handlers import ON, TIMERS
+from services.matching.placing import place_seekers
+from services.matching.store import Store
+
+NAME = "matching"
+PREFIX = "/matching"
+MIGRATIONS = "services/matching/migrations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """The service, ready to be run as web or worker."""
+
+    foundation: Foundation
+    participant: Participant
+
+    def web(self) -> Flask:
+        """Health only, until coordinators get their pages."""
+        return self.foundation.web(PREFIX, [])
+
+    def worker(self) -> None:
+        """Relay, consumer and timers."""
+        self.foundation.run_worker(self.participant)
+
+
+def build(environ: Mapping[str, str] | None = None) -> Matching:
+    """The service from an environment, its own by default; raises ``SettingsError``."""
+    foundation = lay_foundation(NAME, read(ServiceSettings, NAME, environ))
+    participant = foundation.participant(
+        on=ON, timers=TIMERS, open_store=Store, settle=place_seekers
+    )
+    return Matching(foundation=foundation, participant=participant)
+
+
+def web() -> Flask:
+    """The app for gunicorn."""
+    return build().web()

@@ -1,0 +1,467 @@
+"""Matching's tables and the only SQL on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from contracts.event import Event
+from contracts.intake import AboutClient, FacilityChanged
+from contracts.sealed import Destroyed
+from contracts.wire import dump
+from messaging.sealing import from_json, to_json
+from services.matching.choosing import Candidate, Seeker
+from services.matching.roster import MentorRow
+
+if TYPE_CHECKING:
+    from messaging.work import Work
+
+METADATA = MetaData()
+_MOMENT = DateTime(timezone=True)
+_ACTIVE = text("state <> 'ended'")
+
+FACILITY = Table(
+    "facility",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("code", Text, nullable=False, unique=True),
+    Column("time_zone", Text, nullable=False),
+    Column("asks", Boolean, nullable=False),
+    Column("quiet_hours", Text, nullable=False),
+)
+MENTOR = Table(
+    "mentor",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("code", Text, nullable=False, unique=True),
+    Column("facility_ids", ARRAY(Uuid), nullable=False),
+    Column("capacity", Integer, CheckConstraint("capacity >= 0"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("stopped", Boolean, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("profile", JSONB, nullable=False),
+    Index("mentor_facilities", "facility_ids", postgresql_using="gin"),
+)
+CLIENT = Table(
+    "client",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("facility_id", Uuid, nullable=False),
+    Column("discharge_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("high_risk", Boolean, nullable=False),
+    Column("waiting_since", _MOMENT, nullable=False),
+    Column("about", JSONB, nullable=False),
+    Index(
+        "client_waiting",
+        "facility_id",
+        "high_risk",
+        "waiting_since",
+        postgresql_where=text("state = 'waiting'"),
+    ),
+)
+ASSIGNMENT = Table(
+    "assignment",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("client_id", Uuid, ForeignKey("client.id"), nullable=False),
+    Column("discharge_id", Uuid, nullable=False),
+    Column("mentor_id", Uuid, ForeignKey("mentor.id"), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("offered_at", _MOMENT),
+    Column("answer_by", _MOMENT),
+    Column("assigned_at", _MOMENT),
+    Column("contact_at", _MOMENT),
+    Column("ended_at", _MOMENT),
+    Column("end_reason", Text),
+    Index("one_mentor", "client_id", unique=True, postgresql_where=_ACTIVE),
+    Index("one_client_a_place", "mentor_id", "place", unique=True, postgresql_where=_ACTIVE),
+    Index("one_open_offer", "mentor_id", unique=True, postgresql_where=text("state = 'offered'")),
+)
+REFUSAL = Table(
+    "refusal",
+    METADATA,
+    Column("client_id", Uuid),
+    Column("mentor_id", Uuid),
+    Column("at", _MOMENT, nullable=False),
+    PrimaryKeyConstraint("client_id", "mentor_id"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facility:
+    """What matching needs to know of a facility."""
+
+    id: UUID
+    code: str
+    time_zone: str
+    asks: bool
+    quiet_hours: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """A client as matching sees one. ``about`` is None when their key was destroyed.
+
+    ``state``: seeking (in this piece of work), waiting, placed, ended.
+    """
+
+    id: UUID
+    facility_id: UUID
+    discharge_id: UUID
+    state: str
+    high_risk: bool
+    waiting_since: datetime
+    about: AboutClient | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """This mentor, this client, from when to when."""
+
+    id: UUID
+    client_id: UUID
+    discharge_id: UUID
+    mentor_id: UUID
+    place: int
+    state: str
+    offered_at: datetime | None = None
+    answer_by: datetime | None = None
+    assigned_at: datetime | None = None
+    contact_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mentor:
+    """A mentor with the places that are taken. ``profile`` is what their file says of them."""
+
+    id: UUID
+    facility_ids: tuple[UUID, ...]
+    capacity: int
+    state: str
+    stopped: bool
+    revision: int
+    profile: MentorRow
+    taken: frozenset[int] = frozenset()
+    has_open_offer: bool = False
+
+    def candidate(self) -> Candidate:
+        """The mentor as choosing sees them now."""
+        profile = self.profile
+        return Candidate(
+            mentor_id=self.id,
+            facility_ids=frozenset(self.facility_ids),
+            languages=frozenset(profile.languages),
+            pathways=frozenset(profile.pathways),
+            strengths=frozenset(profile.strengths),
+            moud_friendly=profile.moud_friendly,
+            gender=profile.gender,
+            age_band=profile.age_band,
+            time_zone=profile.time_zone,
+            capacity=self.capacity,
+            load=len(self.taken),
+            active=self.state == "active",
+            route=profile.route,
+            route_ends_on=profile.route_ends_on,
+            credential_ends_on=profile.credential_ends_on,
+            recovery_since=profile.recovery_since,
+            opted_in=profile.opted_in_at is not None and not self.stopped,
+            has_open_offer=self.has_open_offer,
+        )
+
+    def free_place(self) -> int:
+        """The lowest place that nobody holds; the caller has checked that there is one."""
+        return next(n for n in range(1, self.capacity + 1) if n not in self.taken)
+
+
+def seeker_of(client: Client, refused: frozenset[UUID]) -> Seeker | None:
+    """The client as choosing sees them; None when nothing may be known of them any more."""
+    about = client.about
+    if about is None:
+        return None
+    return Seeker(
+        client_id=client.id,
+        facility_id=client.facility_id,
+        language=about.language,
+        moud=about.moud,
+        needs=frozenset(about.needs),
+        pathways=frozenset(about.pathways),
+        high_risk=client.high_risk,
+        wants_gender=about.wants_gender,
+        wants_age_band=about.wants_age_band,
+        time_zone=about.time_zone,
+        refused=refused,
+        waiting_since=client.waiting_since,
+    )
+
+
+_TIMES = ("state", "discharge_id", "assigned_at", "contact_at", "ended_at", "end_reason")
+_KEPT = tuple(column.name for column in ASSIGNMENT.c)
+
+
+class Store:
+    """The clients at hand, their assignments, and the mentors of their facilities."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._conn = work.conn
+        self.clients: dict[UUID, Client] = {}
+        self.traces: dict[UUID, str] = {}
+        #: Facilities where a place, a mentor or a rule changed, so that those who wait may go on.
+        self.eased: set[UUID] = set()
+        self._before: dict[UUID, Client] = {}
+        self._active: dict[UUID, Assignment] = {}
+        self._loaded: dict[UUID, Assignment] = {}
+        self._ended: list[Assignment] = []
+        self._new: dict[UUID, Assignment] = {}
+        self._refusals: list[tuple[UUID, UUID]] = []
+
+    def load(self, events: Sequence[Event]) -> None:
+        """Lock and read the clients of these events with their assignments."""
+        self.load_clients({event.key for event in events})
+
+    def load_clients(self, client_ids: Iterable[UUID]) -> None:
+        """Lock and read these clients, in the order of their ids."""
+        wanted = sorted(set(client_ids) - set(self.clients))
+        query = select(CLIENT).where(CLIENT.c.id.in_(wanted)).order_by(CLIENT.c.id)
+        self._take_in(self._conn.execute(query.with_for_update()).all())
+
+    def load_waiting(self, facility_id: UUID, *, beyond: Client | None, limit: int) -> list[Client]:
+        """Lock the next clients who wait at a facility, riskiest and longest first.
+
+        Those that somebody else is deciding on are passed over: waiting for them could deadlock.
+        """
+        query = (
+            select(CLIENT)
+            .where(CLIENT.c.facility_id == facility_id, CLIENT.c.state == "waiting")
+            .order_by(CLIENT.c.high_risk.desc(), CLIENT.c.waiting_since, CLIENT.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        if beyond is not None:
+            query = query.where(
+                text(
+                    "(NOT high_risk, waiting_since, id) > (NOT CAST(:risk AS boolean), :at, :id)"
+                ).bindparams(risk=beyond.high_risk, at=beyond.waiting_since, id=beyond.id)
+            )
+        rows = self._conn.execute(query).all()
+        self._take_in([row for row in rows if row.id not in self.clients])
+        return [self.clients[row.id] for row in rows]
+
+    def _take_in(self, rows: Sequence[Any]) -> None:
+        self._work.keys.need(("about", row.id) for row in rows)
+        for row in rows:
+            about = self._work.open_as(AboutClient, from_json(row.about))
+            values = {f.name: getattr(row, f.name) for f in fields(Client) if f.name != "about"}
+            client = Client(**values, about=None if isinstance(about, Destroyed) else about)
+            self.clients[row.id] = self._before[row.id] = client
+        ids = [row.id for row in rows]
+        active = select(ASSIGNMENT).where(ASSIGNMENT.c.client_id.in_(ids), _ACTIVE)
+        for row in self._conn.execute(active) if ids else ():
+            assignment = Assignment(**row._mapping)
+            self._active[row.client_id] = self._loaded[row.id] = assignment
+
+    def put(self, client: Client) -> None:
+        """A client as they now stand."""
+        self.clients[client.id] = client
+        self.traces.setdefault(client.id, self._work.traceparent)
+
+    def active(self, client_id: UUID) -> Assignment | None:
+        """The client's offer or assignment, if there is one."""
+        return self._active.get(client_id)
+
+    def begin(self, assignment: Assignment) -> None:
+        """A new offer or assignment."""
+        self._active[assignment.client_id] = assignment
+        self._new[assignment.id] = assignment
+
+    def change(self, assignment: Assignment, **changes: Any) -> Assignment:
+        """Move an offer or assignment on."""
+        changed = replace(assignment, **changes)
+        self._active[changed.client_id] = changed
+        if changed.id in self._new:
+            self._new[changed.id] = changed
+        if changed.state == "ended":
+            del self._active[changed.client_id]
+            if changed.id not in self._new:
+                self._ended.append(changed)
+        return changed
+
+    def refuse(self, client_id: UUID, mentor_id: UUID) -> None:
+        """These two are not brought together again."""
+        self._refusals.append((client_id, mentor_id))
+
+    def refused(self, client_ids: Iterable[UUID]) -> dict[UUID, frozenset[UUID]]:
+        """For each client, the mentors who said no or to whom the client said no."""
+        found: dict[UUID, set[UUID]] = {}
+        query = select(REFUSAL).where(REFUSAL.c.client_id.in_(list(client_ids)))
+        pairs = [(row.client_id, row.mentor_id) for row in self._conn.execute(query)]
+        for client_id, mentor_id in [*pairs, *self._refusals]:
+            found.setdefault(client_id, set()).add(mentor_id)
+        return {client_id: frozenset(mentors) for client_id, mentors in found.items()}
+
+    def mentors_of(self, facility_id: UUID) -> list[Mentor]:
+        """Lock and read the mentors of a facility with the places that are taken now."""
+        self._write_assignments()
+        rows = self._conn.execute(
+            select(MENTOR)
+            .where(MENTOR.c.facility_ids.contains([facility_id]))
+            .order_by(MENTOR.c.id)
+            .with_for_update()
+        ).all()
+        taken: dict[UUID, set[int]] = {}
+        asked: set[UUID] = set()
+        held = select(ASSIGNMENT.c.mentor_id, ASSIGNMENT.c.place, ASSIGNMENT.c.state).where(
+            ASSIGNMENT.c.mentor_id.in_([row.id for row in rows]), _ACTIVE
+        )
+        for row in self._conn.execute(held) if rows else ():
+            taken.setdefault(row.mentor_id, set()).add(row.place)
+            if row.state == "offered":
+                asked.add(row.mentor_id)
+        profiles = self._profiles(rows)
+        return [
+            Mentor(
+                id=row.id,
+                facility_ids=tuple(row.facility_ids),
+                capacity=row.capacity,
+                state=row.state,
+                stopped=row.stopped,
+                revision=row.revision,
+                profile=profiles[row.id],
+                taken=frozenset(taken.get(row.id, ())),
+                has_open_offer=row.id in asked,
+            )
+            for row in rows
+            if row.id in profiles
+        ]
+
+    def mentor(self, mentor_id: UUID) -> Any | None:
+        """A mentor's row, locked."""
+        query = select(MENTOR).where(MENTOR.c.id == mentor_id).with_for_update()
+        return self._conn.execute(query).first()
+
+    def mentor_facilities(self, mentor_id: UUID) -> list[UUID]:
+        """Where a mentor may be asked."""
+        query = select(MENTOR.c.facility_ids).where(MENTOR.c.id == mentor_id)
+        found: list[UUID] = self._conn.execute(query).scalar() or []
+        return found
+
+    def _profiles(self, rows: Sequence[Any]) -> dict[UUID, MentorRow]:
+        """Profiles are opened once per revision: a process sees the same mentors all day."""
+        fresh = [row for row in rows if (row.id, row.revision) not in _OPENED]
+        self._work.keys.need(("about", row.id) for row in fresh)
+        for row in fresh:
+            profile = self._work.open_as(MentorRow, from_json(row.profile))
+            if isinstance(profile, MentorRow):
+                _OPENED[row.id, row.revision] = profile
+        return {
+            row.id: _OPENED[row.id, row.revision]
+            for row in rows
+            if (row.id, row.revision) in _OPENED
+        }
+
+    def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:
+        """Facilities by id."""
+        query = select(FACILITY).where(FACILITY.c.id.in_(list(ids)))
+        return {row.id: Facility(**row._mapping) for row in self._conn.execute(query)}
+
+    def put_facility(self, event: FacilityChanged) -> None:
+        """A facility's settings as they now stand."""
+        row = {f.name: getattr(event, f.name) for f in fields(Facility) if f.name != "id"}
+        statement = upsert(FACILITY).values(id=event.facility_id, **row)
+        self._conn.execute(
+            statement.on_conflict_do_update(index_elements=[FACILITY.c.id], set_=row)
+        )
+
+    def flush(self) -> None:
+        """Write what changed."""
+        self._write_clients()
+        self._write_assignments()
+        if self._refusals:
+            self._conn.execute(
+                upsert(REFUSAL).on_conflict_do_nothing(),
+                [
+                    {"client_id": client_id, "mentor_id": mentor_id, "at": self._work.now}
+                    for client_id, mentor_id in self._refusals
+                ],
+            )
+            self._refusals = []
+
+    def _write_clients(self) -> None:
+        rows = [
+            self._client_row(client)
+            for client in self.clients.values()
+            if client != self._before.get(client.id)
+        ]
+        if not rows:
+            return
+        statement = upsert(CLIENT)
+        names = [column.name for column in CLIENT.c if column.name != "id"]
+        self._conn.execute(
+            statement.on_conflict_do_update(
+                index_elements=[CLIENT.c.id],
+                set_={name: getattr(statement.excluded, name) for name in names},
+            ),
+            rows,
+        )
+        self._before |= self.clients
+
+    def _client_row(self, client: Client) -> dict[str, Any]:
+        sealed = self._work.keys.seal(
+            dump(client.about) if client.about else None,
+            "about",
+            client.id,
+            f"client/{client.id}/about",
+        )
+        row = {f.name: getattr(client, f.name) for f in fields(Client)}
+        return row | {"about": to_json(sealed)}
+
+    def _write_assignments(self) -> None:
+        """Write what the guards must see: first what ended, then what moved, then what began."""
+        current = {**{a.id: a for a in self._active.values()}, **{a.id: a for a in self._ended}}
+        moved = [a for a in current.values() if a.id in self._loaded and a != self._loaded[a.id]]
+        if moved:
+            self._conn.execute(
+                update(ASSIGNMENT)
+                .where(ASSIGNMENT.c.id == bindparam("b_id"))
+                .values({name: bindparam(f"b_{name}") for name in _TIMES}),
+                [{f"b_{n}": getattr(a, n) for n in ("id", *_TIMES)} for a in moved],
+            )
+            self._loaded |= {a.id: a for a in moved}
+        if self._new:
+            self._write_clients()
+            rows = [{n: getattr(a, n) for n in _KEPT} for a in self._new.values()]
+            self._conn.execute(insert(ASSIGNMENT), rows)
+            self._loaded |= self._new
+            self._new = {}
+
+
+_OPENED: dict[tuple[UUID, int], MentorRow] = {}

@@ -1,0 +1,130 @@
+"""When a message may leave, and on which channel: decided from what is known at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+#: Consent is given to a way of being reached; a channel is how we do it.
+CONSENT_OF_CHANNEL = {"sms": "text", "email": "email"}
+CHANNEL_OF_CONSENT = {consent: channel for channel, consent in CONSENT_OF_CHANNEL.items()}
+
+#: Routes by which a mentor may learn of a client; written consent comes with a later rule set.
+OPEN_ROUTES = ("workforce", "qsoa")
+
+#: What may be sent to somebody who has stopped messages: the confirmation, and what they ask for.
+AFTER_STOP = frozenset(
+    {"stopped", "mentor_stopped", "help", "mentor_help", "danger", "wrong_number"}
+)
+
+#: Purposes that tell a mentor that there is a client, so that a route must be open.
+DISCLOSING = frozenset({"offer", "card", "card_code", "card_by_coordinator", "reminder"})
+
+#: A message that could not leave for this long goes to the next channel.
+GIVE_UP_AFTER = timedelta(minutes=45)
+_PAUSES = (5, 15, 60, 180, 600)
+
+#: States and how far along they are: a later receipt never takes a message back.
+RANK: Mapping[str, int] = {
+    "planned": 0,
+    "leased": 1,
+    "suppressed": 2,
+    "unconfirmed": 2,
+    "handed_over": 3,
+    "failed": 4,
+    "delivered": 5,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """All that decides whether a message may leave now."""
+
+    recipient: Literal["client", "mentor", "on_call"]
+    purpose: str
+    person_state: str
+    has_address: bool
+    address_stopped: bool
+    consented: bool
+    opted_in: bool
+    route: str | None
+    route_ends_on: date | None
+    assignment_state: str | None
+    today: date
+    allowed_by_mode: bool
+
+
+def forbids(standing: Standing) -> str | None:
+    """The rule that forbids the message, by name; None when it may leave."""
+    if standing.purpose in AFTER_STOP:
+        return None if standing.has_address else "no_address"
+    for reason, forbidden in (
+        ("died", standing.person_state == "died"),
+        ("no_address", not standing.has_address),
+        ("not_on_allow_list", not standing.allowed_by_mode),
+        ("stopped", standing.address_stopped),
+        ("no_consent", standing.recipient == "client" and not standing.consented),
+        ("not_opted_in", standing.recipient == "mentor" and not standing.opted_in),
+        ("no_route", standing.purpose in DISCLOSING and not route_is_open(standing)),
+        ("withdrawn", _is_over(standing)),
+    ):
+        if forbidden:
+            return reason
+    return None
+
+
+def route_is_open(standing: Standing) -> bool:
+    """Whether the mentor may know of clients today."""
+    return may_disclose(standing.route, standing.route_ends_on, standing.today)
+
+
+def may_disclose(route: str | None, ends_on: date | None, today: date) -> bool:
+    """Whether a route is open today; its last day counts."""
+    if route not in OPEN_ROUTES or (route == "qsoa" and ends_on is None):
+        return False
+    return ends_on is None or today <= ends_on
+
+
+_NEEDS_ASSIGNMENT = {
+    "offer": ("offered",),
+    "card": ("assigned", "in_contact"),
+    "card_code": ("assigned", "in_contact"),
+    "card_by_coordinator": ("assigned", "in_contact"),
+    "introduction": ("assigned", "in_contact"),
+    "reminder": ("assigned",),
+}
+
+
+def _is_over(standing: Standing) -> bool:
+    """What the message is about no longer stands."""
+    needed = _NEEDS_ASSIGNMENT.get(standing.purpose)
+    return needed is not None and standing.assignment_state not in needed
+
+
+def pause_before(attempt: int) -> timedelta:
+    """How long to wait before this attempt (the first retry is attempt 2)."""
+    return timedelta(seconds=_PAUSES[min(attempt - 2, len(_PAUSES) - 1)])
+
+
+def in_words(moment: datetime, language: str) -> str:
+    """A day and time as a message says it; the moment is already in the reader's zone."""
+    days = _DAYS["es" if language == "es" else "en"]
+    return f"{days[moment.weekday()]} {moment:%H:%M}"
+
+
+_DAYS = {
+    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "es": ("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
+}
+
+_LANGUAGES = {
+    "en": {"en": "English", "es": "Spanish"},
+    "es": {"en": "inglés", "es": "español"},
+}
+
+
+def language_in_words(code: str, language: str) -> str:
+    """A language's name for a reader of another; its code where there is no name for it."""
+    return _LANGUAGES.get(language, _LANGUAGES["en"]).get(code, code)

@@ -1,0 +1,347 @@
+"""What notifications makes of intake's and matching's facts: who is told what, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from contracts.event import Event
+from contracts.intake import (
+    ClientDied,
+    ClientDischarged,
+    ConsentGiven,
+    ConsentRevoked,
+    ContactDetails,
+    ContactDetailsChanged,
+    DischargeCancelled,
+    DischargeCorrected,
+    DischargeHeld,
+    FacilityChanged,
+)
+from contracts.matching import (
+    AssignmentDeclined,
+    AssignmentEnded,
+    AssignmentOffered,
+    FirstContactMade,
+    MentorAssigned,
+    MentorChanged,
+    MentorContact,
+    NobodyAvailable,
+    OfferExpired,
+)
+from contracts.sealed import opened
+from messaging.sealing import SearchTokens
+from messaging.timers import Timer
+from messaging.work import Work
+from services.notifications import cards
+from services.notifications.domain import CHANNEL_OF_CONSENT
+from services.notifications.planning import Planner, channels_of
+from services.notifications.store import Assignment, Facility, Person
+
+#: A mentor is reminded when nobody has talked by then.
+REMIND_AFTER = timedelta(hours=24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handlers:
+    """The handlers, with the key that turns addresses into tokens."""
+
+    tokens: SearchTokens
+
+    def facility_changed(self, event: FacilityChanged, work: Work) -> Iterable[Event]:
+        """Messages speak for this facility from now on."""
+        work.store.put_facility(
+            Facility(
+                id=event.facility_id,
+                alias=event.alias,
+                time_zone=event.time_zone,
+                language=event.language,
+                promised_hours=event.promised_hours,
+                quiet_hours=event.quiet_hours,
+                people=opened(event.people),
+            )
+        )
+        return ()
+
+    def client_discharged(self, event: ClientDischarged, work: Work) -> Iterable[Event]:
+        """The client gets a first message, whatever the state of matching."""
+        contact = opened(event.contact)
+        if contact is None:
+            return ()
+        self._know(work, event.client_id, contact, facility_id=event.facility_id)
+        person = work.store.persons[event.client_id]
+        work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
+        if event.replaces is not None:
+            # They were welcomed for the earlier discharge, and keep their mentor.
+            return ()
+        return self._planner(work).tell_client("first", event.client_id, event.discharge_id)
+
+    def discharge_corrected(self, event: DischargeCorrected, work: Work) -> Iterable[Event]:
+        """What is known has changed; if it was held, the first message may leave now."""
+        contact = opened(event.contact)
+        if contact is None:
+            return ()
+        self._know(work, event.client_id, contact, facility_id=event.facility_id)
+        person = work.store.persons[event.client_id]
+        was_held = person.state == "held"
+        work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
+        if not was_held:
+            return ()
+        return self._planner(work).tell_client("first", event.client_id, event.discharge_id)
+
+    def contact_changed(self, event: ContactDetailsChanged, work: Work) -> Iterable[Event]:
+        """The client is called or reached differently from now on."""
+        contact = opened(event.contact)
+        if contact is not None:
+            kept = work.store.persons.get(event.client_id)
+            if kept is not None and isinstance(kept.contact, ContactDetails):
+                contact = replace(contact, what_helps=kept.contact.what_helps)
+            self._know(work, event.client_id, contact)
+        return ()
+
+    def consent_given(self, event: ConsentGiven, work: Work) -> Iterable[Event]:
+        """The client may be reached in one more way."""
+        work.store.agree(event.client_id, event.channel, agreed=True)
+        return ()
+
+    def consent_revoked(self, event: ConsentRevoked, work: Work) -> Iterable[Event]:
+        """What has not left on this channel does not leave."""
+        work.store.agree(event.client_id, event.channel, agreed=False)
+        return self._planner(work).withdraw(
+            "no_consent",
+            person_id=event.client_id,
+            channel=CHANNEL_OF_CONSENT.get(event.channel, ""),
+        )
+
+    def discharge_held(self, event: DischargeHeld, work: Work) -> Iterable[Event]:
+        """Nothing leaves for now."""
+        return self._set_state(work, event.client_id, "held")
+
+    def discharge_cancelled(self, event: DischargeCancelled, work: Work) -> Iterable[Event]:
+        """Nothing more is said about this discharge."""
+        person = work.store.persons.get(event.client_id)
+        if person is None or person.discharge_id != event.discharge_id:
+            return ()
+        return self._set_state(work, event.client_id, "cancelled")
+
+    def client_died(self, event: ClientDied, work: Work) -> Iterable[Event]:
+        """All outreach stops for good."""
+        return self._set_state(work, event.client_id, "died")
+
+    def mentor_changed(self, event: MentorChanged, work: Work) -> Iterable[Event]:
+        """A mentor's route, state and contact as they now stand."""
+        contact = opened(event.contact)
+        if contact is None:
+            return ()
+        work.store.put(
+            Person(
+                id=event.mentor_id,
+                kind="mentor",
+                state=event.state,
+                facility_id=event.facility_ids[0] if event.facility_ids else None,
+                route=event.route,
+                route_ends_on=event.route_ends_on,
+                contact=contact,
+                **self._address_tokens(contact),
+            )
+        )
+        return ()
+
+    def assignment_offered(self, event: AssignmentOffered, work: Work) -> Iterable[Event]:
+        """The mentor is asked."""
+        work.timers.revoke(event.client_id, "waiting")
+        assignment = Assignment(
+            id=event.assignment_id,
+            client_id=event.client_id,
+            discharge_id=event.discharge_id,
+            mentor_id=event.mentor_id,
+            state="offered",
+            answer_by=event.answer_by,
+            call_by=event.answer_by + REMIND_AFTER,
+        )
+        work.store.put_assignment(assignment)
+        work.store.ask("offer", event.mentor_id, assignment)
+        return self._planner(work).tell_mentor("offer", event.mentor_id, assignment)
+
+    def mentor_assigned(self, event: MentorAssigned, work: Work) -> Iterable[Event]:
+        """Client and mentor hear of each other, each as much as they may."""
+        work.timers.revoke(event.client_id, "waiting")
+        assignment = Assignment(
+            id=event.assignment_id,
+            client_id=event.client_id,
+            discharge_id=event.discharge_id,
+            mentor_id=event.mentor_id,
+            state="assigned",
+            call_by=event.call_by,
+        )
+        work.store.put_assignment(assignment)
+        work.store.close_questions(assignment.id, "offer")
+        if event.kept:
+            return
+        work.store.ask("introduction", event.client_id, assignment)
+        work.store.ask("contact", event.mentor_id, assignment)
+        work.timers.set(
+            event.client_id, f"remind/{assignment.id}", event.assigned_at + REMIND_AFTER
+        )
+        planner = self._planner(work)
+        yield from planner.tell_client(
+            "introduction", event.client_id, assignment.id, assignment=assignment
+        )
+        yield from self._send_card(work, planner, assignment)
+
+    def declined(self, event: AssignmentDeclined, work: Work) -> Iterable[Event]:
+        """The mentor said no, and was thanked when they did."""
+        yield from self._over(work, event.assignment_id, "answered")
+
+    def expired(self, event: OfferExpired, work: Work) -> Iterable[Event]:
+        """The mentor is told that the question is settled, so that a late yes misleads nobody."""
+        assignment = work.store.assignments.get(event.assignment_id)
+        yield from self._over(work, event.assignment_id, "withdrawn")
+        if assignment is not None:
+            yield from self._tell_if_asked(work, assignment, "offer_closed")
+
+    def assignment_ended(self, event: AssignmentEnded, work: Work) -> Iterable[Event]:
+        """The mentor is told, if they knew of it."""
+        assignment = work.store.assignments.get(event.assignment_id)
+        yield from self._over(work, event.assignment_id, "withdrawn")
+        if assignment is None:
+            return
+        if assignment.state == "offered":
+            yield from self._tell_if_asked(work, assignment, "offer_closed")
+        elif work.store.was_handed_over(f"card/mentor/{assignment.id}"):
+            yield from self._planner(work).tell_mentor(
+                "ended_for_mentor", assignment.mentor_id, assignment
+            )
+
+    def first_contact_made(self, event: FirstContactMade, work: Work) -> Iterable[Event]:
+        """Nobody needs reminding any more."""
+        assignment = work.store.assignments.get(event.assignment_id)
+        if assignment is not None:
+            work.store.put_assignment(replace(assignment, state="in_contact"))
+        work.store.close_questions(event.assignment_id, "contact")
+        work.timers.revoke(event.client_id, f"remind/{event.assignment_id}")
+        yield from self._planner(work).withdraw(
+            "answered", assignment_id=event.assignment_id, purpose="reminder"
+        )
+
+    def nobody_available(self, event: NobodyAvailable, work: Work) -> Iterable[Event]:
+        """Past the promised hour the client gets an honest text."""
+        facility = work.store.facility(event.facility_id)
+        if facility is not None:
+            by = event.since + timedelta(hours=facility.promised_hours)
+            work.timers.set(event.client_id, "waiting", by, discharge_id=str(event.discharge_id))
+        return ()
+
+    def still_waiting(self, timer: Timer, work: Work) -> Iterable[Event]:
+        """The promised hour has passed, and nobody was found."""
+        work.store.load_persons([timer.key])
+        person = work.store.persons.get(timer.key)
+        if person is None or person.state != "active":
+            return ()
+        about = UUID(timer.data["discharge_id"])
+        return self._planner(work).tell_client("waiting", timer.key, about)
+
+    def not_talked_yet(self, timer: Timer, work: Work) -> Iterable[Event]:
+        """A day has passed since the introduction."""
+        work.store.load_persons([timer.key])
+        assignment = work.store.assignments.get(UUID(timer.name.partition("/")[2]))
+        if assignment is None or assignment.state != "assigned":
+            return ()
+        work.store.load_persons([assignment.mentor_id])
+        return self._planner(work).tell_mentor("reminder", assignment.mentor_id, assignment)
+
+    def table(self) -> Mapping[type[Event], list[Callable[..., Any]]]:
+        """What notifications reacts to."""
+        return {
+            FacilityChanged: [self.facility_changed],
+            ClientDischarged: [self.client_discharged],
+            DischargeCorrected: [self.discharge_corrected],
+            DischargeHeld: [self.discharge_held],
+            DischargeCancelled: [self.discharge_cancelled],
+            ClientDied: [self.client_died],
+            ConsentGiven: [self.consent_given],
+            ConsentRevoked: [self.consent_revoked],
+            ContactDetailsChanged: [self.contact_changed],
+            MentorChanged: [self.mentor_changed],
+            AssignmentOffered: [self.assignment_offered],
+            MentorAssigned: [self.mentor_assigned],
+            AssignmentDeclined: [self.declined],
+            OfferExpired: [self.expired],
+            AssignmentEnded: [self.assignment_ended],
+            FirstContactMade: [self.first_contact_made],
+            NobodyAvailable: [self.nobody_available],
+        }
+
+    def timers(self) -> Mapping[str, Callable[..., Any]]:
+        """What notifications does later."""
+        return {"waiting": self.still_waiting, "remind": self.not_talked_yet}
+
+    def _planner(self, work: Work) -> Planner:
+        return Planner(work=work, tokens=self.tokens)
+
+    def _know(
+        self,
+        work: Work,
+        client_id: UUID,
+        contact: ContactDetails,
+        *,
+        facility_id: UUID | None = None,
+    ) -> None:
+        kept = work.store.persons.get(client_id)
+        if kept is None:
+            kept = Person(id=client_id, kind="client", state="known")
+        work.store.put(
+            replace(
+                kept,
+                contact=contact,
+                facility_id=facility_id or kept.facility_id,
+                **self._address_tokens(contact),
+            )
+        )
+
+    def _address_tokens(self, contact: ContactDetails | MentorContact) -> dict[str, Any]:
+        mobile, email = contact.mobile, contact.email
+        return {
+            "mobile_token": self.tokens.token("mobile", mobile) if mobile else None,
+            "email_token": self.tokens.token("email", email.lower()) if email else None,
+        }
+
+    def _set_state(self, work: Work, client_id: UUID, state: str) -> Iterator[Event]:
+        person = work.store.persons.get(client_id)
+        if person is None or person.state == "died":
+            return
+        work.store.put(replace(person, state=state))
+        work.timers.revoke(client_id, "waiting")
+        yield from self._planner(work).withdraw(state, person_id=client_id)
+
+    def _over(self, work: Work, assignment_id: UUID, reason: str) -> Iterator[Event]:
+        """An offer or assignment is over: its questions, card and unsent messages too."""
+        assignment = work.store.assignments.get(assignment_id)
+        if assignment is None:
+            return
+        work.store.put_assignment(replace(assignment, state="ended"))
+        work.store.close_questions(assignment_id, "offer", "contact", "introduction")
+        work.timers.revoke(assignment.client_id, f"remind/{assignment_id}")
+        cards.end(work, assignment_id)
+        yield from self._planner(work).withdraw(reason, assignment_id=assignment_id)
+
+    def _tell_if_asked(self, work: Work, assignment: Assignment, purpose: str) -> Iterator[Event]:
+        if work.store.was_handed_over(f"offer/mentor/{assignment.id}"):
+            yield from self._planner(work).tell_mentor(purpose, assignment.mentor_id, assignment)
+
+    def _send_card(self, work: Work, planner: Planner, assignment: Assignment) -> Iterator[Event]:
+        """The link goes on one channel and the code on another; with one, a person calls."""
+        mentor = work.store.persons.get(assignment.mentor_id)
+        if mentor is None:
+            return
+        channels = channels_of(mentor, set())
+        if len(channels) < 2:
+            yield from planner.tell_mentor("card_by_coordinator", mentor.id, assignment)
+            yield cards.no_second_channel(work, assignment)
+            return
+        cards.make(work, self.tokens, uuid4(), assignment)
+        for purpose, channel in zip(("card", "card_code"), channels, strict=False):
+            yield from planner.tell_mentor(purpose, mentor.id, assignment, channel=channel)

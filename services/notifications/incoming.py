@@ -1,0 +1,337 @@
+"""What comes back from people and networks: replies and receipts, each applied once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from contracts.event import Event
+from contracts.notifications import (
+    MessageDelivered,
+    MessageFailed,
+    MessageHandedOver,
+    ReplyReceived,
+)
+from messaging.sealing import SearchTokens, to_json
+from messaging.work import Participant, Work
+from services.notifications.domain import RANK
+from services.notifications.planning import Planner
+from services.notifications.replies import Meaning, also_stop, understand
+from services.notifications.retrying import next_channel_after
+from services.notifications.store import MESSAGE, PERSON, REPLY, Person, Question
+
+#: What a client can say; anything else that is clear to others is unclear from them.
+_CLIENT_SAYS = {
+    Meaning.NO,
+    Meaning.SOMEONE_ELSE,
+    Meaning.STOP,
+    Meaning.START,
+    Meaning.HELP,
+    Meaning.DANGER,
+    Meaning.WRONG_NUMBER,
+}
+#: The question that each answer answers.
+_ANSWERS = {
+    Meaning.YES: "offer",
+    Meaning.NO: "offer",
+    Meaning.TALKED: "contact",
+    Meaning.NO_ANSWER: "contact",
+    Meaning.SOMEONE_ELSE: "introduction",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Where replies and receipts are taken in."""
+
+    participant: Participant
+    tokens: SearchTokens
+
+    def text_received(self, number: str, words: str, provider_id: str) -> None:
+        """A phone has sent a text; a STOP is in force once this returns."""
+        self._received("sms", self.tokens.token("mobile", number), words, provider_id)
+
+    def button_pressed(self, question: Question, meaning: Meaning, channel: str) -> None:
+        """Somebody answered on a page."""
+
+        def command(work: Work) -> Iterator[Event]:
+            work.store.load_persons({question.person_id, question.client_id})
+            person = work.store.persons.get(question.person_id)
+            if person is not None:
+                incoming = _Incoming(work, self.tokens, person, channel)
+                yield from incoming.take(meaning)
+
+        self.participant.transact(command)
+
+    def card_answered(self, question: Question, meaning: str) -> None:
+        """A mentor pressed a button of their card, whether they were still asked or not."""
+
+        def command(work: Work) -> Iterator[Event]:
+            work.store.load_persons({question.person_id, question.client_id})
+            if meaning in ("talked", "pass_on"):
+                work.store.close_questions(question.assignment_id, "contact")
+            yield ReplyReceived(
+                subject_id=question.client_id,
+                reply_id=uuid4(),
+                sender="mentor",
+                sender_id=question.person_id,
+                meaning=meaning,
+                channel="page",
+                received_at=work.now,
+                assignment_id=question.assignment_id,
+                discharge_id=question.discharge_id,
+            )
+
+        self.participant.transact(command)
+
+    def unsubscribed(self, email_token: str) -> None:
+        """Somebody pressed the button that ends e-mail."""
+        self._received("email", email_token, "STOP", f"unsubscribe/{email_token}/{uuid4()}")
+
+    def _received(self, channel: str, token: str, words: str, provider_id: str) -> None:
+        with self.participant.engine.connect() as conn:
+            column = PERSON.c.mobile_token if channel == "sms" else PERSON.c.email_token
+            ids = list(conn.execute(select(PERSON.c.id).where(column == token)).scalars())
+
+        def command(work: Work) -> Iterable[Event]:
+            if self._is_repeated(work, provider_id):
+                return ()
+            meaning = understand(words)
+            if meaning is Meaning.STOP or also_stop(words):
+                work.store.stop(token)
+            if not ids:
+                return _from_a_stranger(work, token, meaning, channel, provider_id)
+            work.store.load_persons(ids)
+            person = _most_likely(work, ids, meaning)
+            incoming = _Incoming(work, self.tokens, person, channel)
+            incoming.keep(words, provider_id, meaning)
+            return incoming.take(meaning, token)
+
+        self.participant.transact(command)
+
+    @staticmethod
+    def _is_repeated(work: Work, provider_id: str) -> bool:
+        query = select(REPLY.c.id).where(REPLY.c.provider_id == provider_id)
+        return work.conn.execute(query).first() is not None
+
+    def receipt(self, message_id: UUID, status: str, provider_id: str, code: str) -> None:
+        """The network says what became of a text."""
+
+        def command(work: Work) -> Iterable[Event]:
+            row = work.conn.execute(
+                select(MESSAGE).where(MESSAGE.c.id == message_id).with_for_update()
+            ).first()
+            if row is None or row.channel != "sms":
+                return ()
+            if row.provider_id not in (None, provider_id):
+                return ()
+            return _apply_receipt(work, row, status, provider_id, code)
+
+        self.participant.transact(command)
+
+
+class _Incoming:
+    """One reply of a known person, in its transaction."""
+
+    def __init__(self, work: Work, tokens: SearchTokens, person: Person, channel: str) -> None:
+        self._work = work
+        self._planner = Planner(work=work, tokens=tokens)
+        self._person = person
+        self._channel = channel
+        self._reply_id = uuid4()
+
+    def keep(self, words: str, provider_id: str, meaning: Meaning) -> None:
+        """Keep the words, sealed, for the mentor's page."""
+        bound = f"reply/{self._reply_id}/words"
+        sealed = self._work.keys.seal(words[:1600], "contact", self._person.id, bound)
+        row = {
+            "id": self._reply_id,
+            "provider_id": provider_id,
+            "person_id": self._person.id,
+            "channel": self._channel,
+            "meaning": str(meaning),
+            "words": to_json(sealed),
+            "received_at": self._work.now,
+        }
+        self._work.conn.execute(upsert(REPLY).values(row))
+
+    def take(self, meaning: Meaning, token: str | None = None) -> Iterator[Event]:
+        """What follows from the reply."""
+        if self._person.kind == "client":
+            yield from self._from_client(meaning, token)
+        else:
+            yield from self._from_mentor(meaning, token)
+
+    def _from_client(self, meaning: Meaning, token: str | None) -> Iterator[Event]:
+        question = self._question("introduction")
+        if meaning not in _CLIENT_SAYS or (
+            meaning in (Meaning.NO, Meaning.SOMEONE_ELSE) and question is None
+        ):
+            meaning = Meaning.UNCLEAR
+        if meaning is Meaning.NO and question is not None:
+            self._answer("ended")
+        elif meaning is Meaning.SOMEONE_ELSE:
+            self._answer("looking_again")
+        elif meaning is Meaning.DANGER:
+            self._answer("danger")
+            self._planner.page_on_call(self._person, self._reply_id)
+        elif meaning is Meaning.WRONG_NUMBER:
+            yield from self._unlink(token)
+        else:
+            yield from self._stop_start_help(meaning, token, "")
+        if question is not None and meaning in (Meaning.NO, Meaning.SOMEONE_ELSE):
+            self._work.store.close_questions(question.assignment_id, "introduction")
+        yield self._said(meaning, question)
+
+    def _from_mentor(self, meaning: Meaning, token: str | None) -> Iterator[Event]:
+        kind = _ANSWERS.get(meaning)
+        question = self._question(kind) if kind else self._question("offer")
+        if meaning is Meaning.NO and question is None:
+            # A mentor who was assigned without being asked may still say no.
+            question = self._question("contact")
+        if kind is not None and question is None:
+            self._answer("offer_closed" if kind == "offer" else "mentor_unclear")
+        elif meaning is Meaning.NO:
+            self._answer("declined")
+        elif meaning is Meaning.TALKED:
+            self._answer("talked")
+        elif meaning is Meaning.NO_ANSWER:
+            self._answer("no_answer")
+        elif meaning is Meaning.DANGER:
+            self._answer("danger")
+            self._planner.page_on_call(self._person, self._reply_id)
+        elif meaning is Meaning.WRONG_NUMBER:
+            yield from self._unlink(token)
+        elif meaning in (Meaning.UNCLEAR, Meaning.SOMEONE_ELSE):
+            meaning = Meaning.UNCLEAR
+            self._answer("mentor_unclear")
+        else:
+            yield from self._stop_start_help(meaning, token, "mentor_")
+        if question is not None and meaning in (Meaning.YES, Meaning.NO, Meaning.TALKED):
+            self._work.store.close_questions(question.assignment_id, question.kind)
+        yield self._said(meaning, question)
+
+    def _stop_start_help(self, meaning: Meaning, token: str | None, prefix: str) -> Iterator[Event]:
+        if meaning is Meaning.STOP:
+            yield from self._planner.withdraw(
+                "stopped", person_id=self._person.id, channel=self._channel
+            )
+            self._answer(f"{prefix}stopped")
+        elif meaning is Meaning.START and token is not None:
+            self._work.store.start(token)
+            self._answer(f"{prefix}started")
+        elif meaning is Meaning.HELP:
+            self._answer(f"{prefix}help")
+
+    def _unlink(self, token: str | None) -> Iterator[Event]:
+        """The address is somebody else's: it is not written to, and no longer theirs."""
+        if token is not None:
+            self._work.store.stop(token)
+        yield from self._planner.withdraw(
+            "wrong_number", person_id=self._person.id, channel=self._channel
+        )
+        self._answer("wrong_number")
+
+    def _question(self, kind: str) -> Question | None:
+        found: Question | None = self._work.store.open_question(self._person.id, kind)
+        return found
+
+    def _answer(self, purpose: str) -> None:
+        self._planner.answer(purpose, self._person, self._channel, self._reply_id)
+
+    def _said(self, meaning: Meaning, question: Question | None) -> ReplyReceived:
+        person = self._person
+        about_client = question.client_id if question else person.id
+        return ReplyReceived(
+            subject_id=about_client,
+            reply_id=self._reply_id,
+            sender=person.kind,
+            sender_id=person.id,
+            meaning=str(meaning),
+            channel=self._channel,
+            received_at=self._work.now,
+            assignment_id=question.assignment_id if question else None,
+            discharge_id=question.discharge_id if question else person.discharge_id,
+        )
+
+
+def _most_likely(work: Work, ids: list[UUID], meaning: Meaning) -> Person:
+    """Who of those who share a number has answered: whoever was asked, else a client first."""
+    kind = _ANSWERS.get(meaning)
+    persons: list[Person] = sorted(
+        (work.store.persons[i] for i in ids if i in work.store.persons),
+        key=lambda p: (p.state != "active", p.kind != "client", str(p.id)),
+    )
+    for person in persons:
+        if kind is not None and work.store.open_question(person.id, kind) is not None:
+            return person
+    return persons[0]
+
+
+def _from_a_stranger(
+    work: Work, token: str, meaning: Meaning, channel: str, provider_id: str
+) -> Iterator[Event]:
+    """Nobody known has this number: what they said is told without their words."""
+    reply_id, sender_id = uuid4(), uuid5(NAMESPACE_OID, token)
+    row = {"id": reply_id, "provider_id": provider_id, "person_id": None, "channel": channel}
+    row |= {"meaning": str(meaning), "words": None, "received_at": work.now}
+    work.conn.execute(upsert(REPLY).values(row))
+    yield ReplyReceived(
+        subject_id=sender_id,
+        reply_id=reply_id,
+        sender="unknown",
+        sender_id=sender_id,
+        meaning=str(meaning),
+        channel=channel,
+        received_at=work.now,
+    )
+
+
+_ARRIVED = ("delivered", "read")
+_TAKEN = ("queued", "accepted", "sending", "sent")
+_LOST = ("failed", "undelivered", "canceled")
+
+
+def _apply_receipt(
+    work: Work, row: Any, status: str, provider_id: str, code: str
+) -> Iterator[Event]:
+    """Move a message on by a receipt; what came later never takes it back."""
+    state = "delivered" if status in _ARRIVED else "failed" if status in _LOST else "handed_over"
+    if status not in (*_ARRIVED, *_TAKEN, *_LOST) or RANK[state] <= RANK[row.state]:
+        return
+    if row.state == "leased" and state == "handed_over":
+        # The answer of the call that is under way says the same, and more.
+        return
+    work.conn.execute(
+        update(MESSAGE)
+        .where(MESSAGE.c.id == row.id)
+        .values(
+            state=state,
+            provider_id=provider_id,
+            reason=f"receipt_{code or status}" if state == "failed" else None,
+            handed_over_at=row.handed_over_at or work.now,
+        )
+    )
+    shared = {
+        "subject_id": row.subject_id,
+        "message_id": row.id,
+        "recipient": row.recipient,
+        "purpose": row.purpose,
+        "channel": row.channel,
+        "at": work.now,
+        "discharge_id": row.discharge_id,
+    }
+    if row.state in ("unconfirmed", "leased") and state != "failed":
+        yield MessageHandedOver(
+            **shared, template=row.template or "", version=row.version or 0, attempt=row.attempts
+        )
+    if state == "delivered":
+        yield MessageDelivered(**shared)
+    elif state == "failed":
+        following = next_channel_after(work, row)
+        yield MessageFailed(**shared, reason=f"receipt_{code or status}", next_channel=following)

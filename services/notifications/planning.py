@@ -1,0 +1,174 @@
+"""Plan messages: who is told what, once, on which channel, and what is withdrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from contracts.event import Event
+from contracts.intake import ContactDetails
+from contracts.notifications import MessageSuppressed
+from messaging.sealing import SearchTokens
+from messaging.work import Work
+from services.notifications.domain import CHANNEL_OF_CONSENT
+from services.notifications.store import Assignment, Message, Person
+
+_ADDRESS = {"sms": "mobile", "email": "email"}
+
+
+def channels_of(person: Person, agreed: set[str]) -> list[str]:
+    """The channels on which this person can be written to, in their order."""
+    contact = person.contact
+    if contact is None:
+        return []
+    order = list(_ADDRESS)
+    if isinstance(contact, ContactDetails):
+        chosen = [CHANNEL_OF_CONSENT[c] for c in contact.channels if c in CHANNEL_OF_CONSENT]
+        order = [*chosen, *(c for c in order if c not in chosen)]
+        order = [c for c in order if c in {CHANNEL_OF_CONSENT.get(a) for a in agreed}]
+    return [channel for channel in order if getattr(contact, _ADDRESS[channel])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Plans messages within one piece of work."""
+
+    work: Work
+    tokens: SearchTokens
+
+    def tell_client(
+        self,
+        purpose: str,
+        client_id: UUID,
+        about: UUID,
+        *,
+        assignment: Assignment | None = None,
+        due_at: datetime | None = None,
+        is_answer: bool = False,
+    ) -> Iterator[Event]:
+        """Write to a client; where no channel is left, say so at once."""
+        person: Person | None = self.work.store.persons.get(client_id)
+        if person is None:
+            return
+        agreed = self.work.store.consents.get(client_id, set())
+        channels = channels_of(person, agreed)
+        message = Message(
+            id=uuid4(),
+            once=f"{purpose}/client/{about}",
+            person_id=client_id,
+            recipient="client",
+            subject_id=client_id,
+            discharge_id=assignment.discharge_id if assignment else person.discharge_id,
+            assignment_id=assignment.id if assignment else None,
+            facility_id=person.facility_id,
+            purpose=purpose,
+            channel=channels[0] if channels else "none",
+            is_answer=is_answer,
+            state="planned" if channels else "suppressed",
+            reason=None if channels else "no_channel",
+            due_at=due_at or self.work.now,
+            first_due_at=due_at or self.work.now,
+        )
+        self.work.store.plan(message)
+        if not channels:
+            yield suppressed(message, "no_channel", self.work.now)
+
+    def tell_mentor(
+        self,
+        purpose: str,
+        mentor_id: UUID,
+        assignment: Assignment,
+        *,
+        channel: str | None = None,
+        once: str = "",
+        is_answer: bool = False,
+    ) -> Iterator[Event]:
+        """Write to a mentor about an assignment."""
+        mentor: Person | None = self.work.store.persons.get(mentor_id)
+        client: Person | None = self.work.store.persons.get(assignment.client_id)
+        if mentor is None:
+            return
+        channels = [channel] if channel else channels_of(mentor, set())
+        message = Message(
+            id=uuid4(),
+            once=once or f"{purpose}/mentor/{assignment.id}",
+            person_id=mentor_id,
+            recipient="mentor",
+            subject_id=assignment.client_id,
+            discharge_id=assignment.discharge_id,
+            assignment_id=assignment.id,
+            facility_id=client.facility_id if client else mentor.facility_id,
+            purpose=purpose,
+            channel=channels[0] if channels else "none",
+            is_answer=is_answer,
+            state="planned" if channels else "suppressed",
+            reason=None if channels else "no_channel",
+            due_at=self.work.now,
+            first_due_at=self.work.now,
+        )
+        self.work.store.plan(message)
+        if not channels:
+            yield suppressed(message, "no_channel", self.work.now)
+
+    def answer(self, purpose: str, person: Person, channel: str, reply_id: UUID) -> None:
+        """Answer somebody who has just written, on the channel on which they wrote."""
+        self.work.store.plan(
+            Message(
+                id=uuid4(),
+                once=f"{purpose}/answer/{reply_id}",
+                person_id=person.id,
+                recipient=person.kind,
+                subject_id=person.id,
+                discharge_id=person.discharge_id,
+                facility_id=person.facility_id,
+                purpose=purpose,
+                channel=channel,
+                is_answer=True,
+                state="planned",
+                due_at=self.work.now,
+                first_due_at=self.work.now,
+            )
+        )
+
+    def page_on_call(self, client: Person, reply_id: UUID) -> None:
+        """Page the facility's on-call person, at any hour."""
+        self.work.store.plan(
+            Message(
+                id=uuid4(),
+                once=f"on_call/{reply_id}",
+                person_id=None,
+                recipient="on_call",
+                subject_id=client.id,
+                discharge_id=client.discharge_id,
+                facility_id=client.facility_id,
+                purpose="on_call",
+                channel="sms",
+                is_answer=True,
+                state="planned",
+                due_at=self.work.now,
+                first_due_at=self.work.now,
+            )
+        )
+
+    def withdraw(self, reason: str, **match: object) -> Iterator[Event]:
+        """Withdraw unsent messages; an answer to somebody who has just written still goes."""
+        for message in self.work.store.planned(**match):
+            if not message.is_answer:
+                self.work.store.suppress(message, reason)
+                yield suppressed(message, reason, self.work.now)
+
+
+def suppressed(message: Message, reason: str, now: datetime) -> MessageSuppressed:
+    """The message will not leave."""
+    return MessageSuppressed(
+        subject_id=message.subject_id,
+        message_id=message.id,
+        recipient=message.recipient,
+        purpose=message.purpose,
+        channel=message.channel,
+        at=now,
+        discharge_id=message.discharge_id,
+        reason=reason,
+    )

@@ -1,0 +1,381 @@
+"""Hand over what is due: lease and look at every rule, send outside any transaction, record.
+
+A lease is committed before the provider is called. A lease that runs out (its sender died) makes
+the message *unconfirmed*: nobody can say whether it left, so it is never sent again by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, or_, select, update
+
+from contracts.event import Event
+from contracts.intake import ContactDetails
+from contracts.matching import MentorContact
+from contracts.notifications import (
+    MessageDelayed,
+    MessageFailed,
+    MessageHandedOver,
+    MessageUnconfirmed,
+)
+from hosting.hours import is_open, narrower, next_opening, parse_hours
+from messaging.sealing import to_json
+from messaging.tables import PARKED_KEY
+from messaging.work import Participant, Work
+from services.notifications import cards, metrics
+from services.notifications.channels import Channel, ChannelFactory, Letter, Outcome
+from services.notifications.domain import GIVE_UP_AFTER, Standing, forbids, pause_before
+from services.notifications.letters import QUESTION_OF, Facts, LetterWriter
+from services.notifications.planning import suppressed
+from services.notifications.retrying import next_channel_after
+from services.notifications.store import MESSAGE, Assignment, Facility, Message, Person
+from services.notifications.wording import CannotRender
+
+log = logging.getLogger(__name__)
+
+#: How many messages are leased together; each is then handed over by a thread of its own.
+BATCH = 24
+THREADS = 6
+#: A sender that has not recorded an outcome by then is taken for dead.
+LEASE = timedelta(minutes=4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leased:
+    """A message that this sender alone may hand over now."""
+
+    row: Any
+    letter: Letter
+
+
+@dataclass(kw_only=True)
+class Sender:
+    """The loop that hands messages over."""
+
+    participant: Participant
+    writer: LetterWriter
+    factories: dict[str, ChannelFactory]
+    allowed: frozenset[str] | None
+    name: str = "sender"
+    _idle: dict[str, list[Channel]] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS))
+
+    def step(self) -> bool:
+        """Hand over one batch; True when more may be due."""
+        self._expire()
+        leased = self._lease()
+        if not leased:
+            return False
+        outcomes = list(self._pool.map(self._hand_over, leased))
+        self._record(list(zip(leased, outcomes, strict=True)))
+        return True
+
+    def close(self) -> None:
+        """Hang up everywhere."""
+        self._pool.shutdown(wait=True)
+        for channels in self._idle.values():
+            for channel in channels:
+                channel.close()
+
+    def _lease(self) -> list[Leased]:
+        leased: list[Leased] = []
+
+        def command(work: Work) -> Iterator[Event]:
+            leased.clear()
+            rows = self._due(work)
+            if not rows:
+                return
+            self._load(work, rows)
+            for row in rows:
+                yield from self._decide(work, row, leased)
+
+        self.participant.transact(command)
+        return leased
+
+    @staticmethod
+    def _load(work: Work, rows: Sequence[Any]) -> None:
+        """Everybody whom these messages are to, about, or speak of."""
+        work.store.load_persons({i for r in rows for i in (r.person_id, r.subject_id) if i})
+        about = {r.assignment_id for r in rows if r.assignment_id}
+        known = work.store.assignments
+        work.store.load_persons({known[i].mentor_id for i in about if i in known})
+
+    @staticmethod
+    def _due(work: Work) -> Sequence[Any]:
+        """What is due, oldest first; what concerns a parked key waits with it."""
+        parked = select(PARKED_KEY.c.key)
+        return work.conn.execute(
+            select(MESSAGE)
+            .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= work.now)
+            .where(MESSAGE.c.subject_id.not_in(parked))
+            .where(or_(MESSAGE.c.person_id.is_(None), MESSAGE.c.person_id.not_in(parked)))
+            .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        ).all()
+
+    def _decide(self, work: Work, row: Any, leased: list[Leased]) -> Iterator[Event]:
+        message = _message(row)
+        facility: Facility | None = work.store.facility(row.facility_id)
+        person: Person | None = work.store.persons.get(row.person_id) if row.person_id else None
+        assignment = work.store.assignments.get(row.assignment_id) if row.assignment_id else None
+        address = _address(message, person, facility)
+        reason = forbids(self._standing(work, message, person, assignment, address))
+        if facility is None:
+            reason = reason or "no_facility"
+        if reason is not None:
+            yield from self._suppress(work, row, message, reason)
+            return
+        assert facility is not None and address is not None
+        opening = _opening(work.now, message, person, facility)
+        if opening > work.now:
+            yield from self._delay(work, row, message, opening)
+            return
+        try:
+            facts = _facts(work, message, address, facility)
+            letter, rendered = self.writer.write(facts)
+        except CannotRender:
+            log.exception("a message cannot be worded", extra={"message_id": str(row.id)})
+            yield from self._suppress(work, row, message, "cannot_be_worded")
+            return
+        sealed = self._sealed(work, row, letter)
+        work.conn.execute(
+            update(MESSAGE)
+            .where(MESSAGE.c.id == row.id)
+            .values(
+                state="leased",
+                lease_until=datetime.now(UTC) + LEASE,
+                attempts=row.attempts + 1,
+                template=rendered.template,
+                version=rendered.version,
+                **sealed,
+            )
+        )
+        sent = _Sent(row, rendered.template, rendered.version)
+        leased.append(Leased(row=sent, letter=letter))
+
+    def _standing(
+        self,
+        work: Work,
+        message: Message,
+        person: Person | None,
+        assignment: Assignment | None,
+        address: str | None,
+    ) -> Standing:
+        token = self.writer.address_token(message.channel, address) if address else None
+        contact = person.contact if person else None
+        consent = {"sms": "text", "email": "email"}.get(message.channel)
+        client: Person | None = work.store.persons.get(message.subject_id)
+        recipient: Any = message.recipient
+        return Standing(
+            recipient=recipient,
+            purpose=message.purpose,
+            person_state=person.state if person else "active",
+            has_address=address is not None,
+            address_stopped=bool(token and work.store.is_stopped([token])),
+            consented=consent in work.store.consents.get(client.id if client else UUID(int=0), ()),
+            opted_in=isinstance(contact, MentorContact) and contact.opted_in_at is not None,
+            route=person.route if person else None,
+            route_ends_on=person.route_ends_on if person else None,
+            assignment_state=assignment.state if assignment else None,
+            today=work.now.date(),
+            allowed_by_mode=self.allowed is None or address in self.allowed,
+        )
+
+    @staticmethod
+    def _sealed(work: Work, row: Any, letter: Letter) -> dict[str, Any]:
+        """What was said, and to which address, as far as the law wants it known later."""
+        owner = row.person_id or row.facility_id
+        said = {"subject": letter.subject, "text": letter.text}
+        return {
+            "said": to_json(work.keys.seal(said, "contact", owner, f"message/{row.id}/said")),
+            "address": to_json(
+                work.keys.seal(letter.to, "contact", owner, f"message/{row.id}/address")
+            ),
+        }
+
+    @staticmethod
+    def _suppress(work: Work, row: Any, message: Message, reason: str) -> Iterator[Event]:
+        work.conn.execute(
+            update(MESSAGE).where(MESSAGE.c.id == row.id).values(state="suppressed", reason=reason)
+        )
+        metrics.MESSAGES.labels(channel=message.channel, outcome="suppressed").inc()
+        yield suppressed(message, reason, work.now)
+
+    @staticmethod
+    def _delay(work: Work, row: Any, message: Message, until: datetime) -> Iterator[Event]:
+        """Outside the recipient's hours it waits for the next opening, and the story says so."""
+        work.conn.execute(
+            update(MESSAGE).where(MESSAGE.c.id == row.id).values(due_at=until, first_due_at=until)
+        )
+        yield MessageDelayed(**_shared(message, work.now), until=until, reason="outside_hours")
+
+    def _hand_over(self, leased: Leased) -> Outcome:
+        name = leased.row.channel
+        began = time.monotonic()
+        try:
+            channel = self._idle[name].pop()
+        except (KeyError, IndexError):
+            channel = self.factories[name]()
+        try:
+            outcome = channel.send(leased.letter)
+        except Exception:
+            # A mistake of ours in a channel: how far it came is not known, so nothing is resent.
+            log.exception("a channel raised", extra={"channel": name})
+            channel.close()
+            return Outcome(kind="unknown", phase="body", reason="channel_error")
+        self._idle.setdefault(name, []).append(channel)
+        metrics.PROVIDER.labels(channel=name, outcome=outcome.kind).observe(
+            time.monotonic() - began
+        )
+        return outcome
+
+    def _record(self, results: list[tuple[Leased, Outcome]]) -> None:
+        def command(work: Work) -> Iterator[Event]:
+            ids = [leased.row.id for leased, _ in results]
+            locked = (
+                select(MESSAGE.c.id, MESSAGE.c.state)
+                .where(MESSAGE.c.id.in_(ids))
+                .order_by(MESSAGE.c.id)
+                .with_for_update()
+            )
+            states = {row.id: row.state for row in work.conn.execute(locked)}
+            for leased, outcome in results:
+                # A receipt may have come first, and said more than the call's own answer.
+                if states[leased.row.id] in ("leased", "unconfirmed"):
+                    yield from self._outcome(work, leased.row, outcome)
+
+        self.participant.transact(command)
+        for leased, outcome in results:
+            metrics.MESSAGES.labels(channel=leased.row.channel, outcome=outcome.kind).inc()
+
+    def _outcome(self, work: Work, row: Any, outcome: Outcome) -> Iterator[Event]:
+        message = _message(row)
+        shared = _shared(message, work.now)
+        if outcome.kind == "accepted":
+            taken = {"provider_id": outcome.provider_id, "handed_over_at": work.now}
+            _set(work, row.id, "handed_over", **taken)
+            yield MessageHandedOver(
+                **shared, template=row.template, version=row.version, attempt=row.attempts
+            )
+        elif outcome.kind == "unknown":
+            _set(work, row.id, "unconfirmed", reason=outcome.reason)
+            yield MessageUnconfirmed(**shared, reason=f"{outcome.phase}:{outcome.reason}")
+        elif outcome.kind == "rejected" or work.now - row.first_due_at > GIVE_UP_AFTER:
+            _set(work, row.id, "failed", reason=outcome.reason)
+            following = next_channel_after(work, row)
+            yield MessageFailed(**shared, reason=outcome.reason, next_channel=following)
+        else:
+            pause = pause_before(row.attempts + 1)
+            if outcome.retry_after_seconds is not None:
+                pause = max(pause, timedelta(seconds=min(outcome.retry_after_seconds, 600)))
+            _set(work, row.id, "planned", due_at=work.now + pause, reason=outcome.reason)
+
+    def _expire(self) -> None:
+        """Leases that ran out: nobody can say what became of these messages."""
+
+        def command(work: Work) -> Iterator[Event]:
+            rows = work.conn.execute(
+                select(MESSAGE)
+                .where(and_(MESSAGE.c.state == "leased", MESSAGE.c.lease_until < datetime.now(UTC)))
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
+            ).all()
+            for row in rows:
+                _set(work, row.id, "unconfirmed", reason="lease_expired")
+                yield MessageUnconfirmed(**_shared(_message(row), work.now), reason="lease_expired")
+
+        self.participant.transact(command)
+
+
+class _Sent:
+    """A message's row with what this attempt made of it."""
+
+    def __init__(self, row: Any, template: str, version: int) -> None:
+        self.__dict__.update(row._mapping)
+        self.template = template
+        self.version = version
+        self.attempts = row.attempts + 1
+
+
+def _set(work: Work, message_id: UUID, state: str, **values: Any) -> None:
+    work.conn.execute(
+        update(MESSAGE)
+        .where(MESSAGE.c.id == message_id)
+        .values(state=state, lease_until=None, **values)
+    )
+
+
+def _facts(work: Work, message: Message, address: str, facility: Facility) -> Facts:
+    """What the message may speak of, gathered from what is loaded."""
+    persons, assignments = work.store.persons, work.store.assignments
+    assignment = assignments.get(message.assignment_id) if message.assignment_id else None
+    question = None
+    kind = QUESTION_OF.get(message.purpose)
+    if assignment is not None and kind is not None and message.person_id is not None:
+        question = work.store.question_about(assignment.id, kind)
+    card_id = None
+    if assignment is not None and message.purpose in ("card", "card_code"):
+        card_id = cards.card_of(work, assignment.id)
+    return Facts(
+        message=message,
+        address=address,
+        facility=facility,
+        person=persons.get(message.person_id) if message.person_id else None,
+        client=persons.get(assignment.client_id if assignment else message.subject_id),
+        mentor=persons.get(assignment.mentor_id) if assignment else None,
+        assignment=assignment,
+        question=question,
+        card_id=card_id,
+    )
+
+
+_FIELDS = tuple(Message.__dataclass_fields__)
+
+
+def _message(row: Any) -> Message:
+    return Message(**{name: getattr(row, name) for name in _FIELDS})
+
+
+def _shared(message: Message, at: datetime) -> dict[str, Any]:
+    return {
+        "subject_id": message.subject_id,
+        "message_id": message.id,
+        "recipient": message.recipient,
+        "purpose": message.purpose,
+        "channel": message.channel,
+        "at": at,
+        "discharge_id": message.discharge_id,
+    }
+
+
+def _address(message: Message, person: Person | None, facility: Facility | None) -> str | None:
+    """Where the message goes, as it is known now."""
+    if message.recipient == "on_call":
+        return facility.people.on_call_phone if facility and facility.people else None
+    if person is None or person.contact is None:
+        return None
+    return person.contact.mobile if message.channel == "sms" else person.contact.email
+
+
+def _opening(
+    now: datetime, message: Message, person: Person | None, facility: Facility
+) -> datetime:
+    """The first moment, from now on, at which this may arrive; an answer may at once."""
+    if message.is_answer or person is None or person.contact is None:
+        return now
+    hours = allowed = parse_hours(facility.quiet_hours)
+    contact = person.contact
+    own = contact.safe_hours if isinstance(contact, ContactDetails) else contact.hours
+    if own:
+        hours = narrower(parse_hours(own), allowed) or allowed
+    zone = contact.time_zone
+    return now if is_open(now, zone, hours) else next_opening(now, zone, hours)

@@ -1,0 +1,99 @@
+"""Notifications put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Flask
+
+from hosting.service import Foundation, lay_foundation
+from hosting.settings import read
+from messaging.work import Participant
+from services.notifications.channels import ChannelFactory
+from services.notifications.channels.email import SmtpChannel
+from services.notifications.channels.sms import TwilioChannel
+from services.notifications.handlers import Handlers
+from services.notifications.incoming import Desk
+from services.notifications.letters import LetterWriter
+from services.notifications.pages import make_pages
+from services.notifications.sender import Sender
+from services.notifications.settings import NotificationsSettings, check_mode
+from services.notifications.store import Store
+
+NAME = "notifications"
+PREFIX = "/messages"
+MIGRATIONS = "services/notifications/migrations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notifications:
+    """The service, ready to be run as web or worker."""
+
+    foundation: Foundation
+    settings: NotificationsSettings
+    participant: Participant
+    allowed: frozenset[str] | None
+
+    def web(self) -> Flask:
+        """Webhooks, cards and answers."""
+        desk = Desk(participant=self.participant, tokens=self.foundation.tokens)
+        pages = make_pages(
+            self.participant,
+            desk,
+            twilio_token=self.settings.twilio_token,
+            public_url=self.settings.public_url,
+        )
+        return self.foundation.web(PREFIX, [pages])
+
+    def sender(self) -> Sender:
+        """The loop that hands messages over."""
+        writer = LetterWriter(tokens=self.foundation.tokens, public_url=self.settings.public_url)
+        return Sender(
+            participant=self.participant,
+            writer=writer,
+            factories=self._channels(),
+            allowed=self.allowed,
+        )
+
+    def worker(self) -> None:
+        """Relay, consumer, timers and sender."""
+        self.foundation.run_worker(self.participant, [self.sender()])
+
+    def _channels(self) -> dict[str, ChannelFactory]:
+        settings = self.settings
+        return {
+            "sms": lambda: TwilioChannel(
+                url=settings.twilio_url,
+                account=settings.twilio_account,
+                token=settings.twilio_token,
+                sender=settings.twilio_from,
+                status_url=f"{settings.public_url}{PREFIX}/webhooks/status",
+            ),
+            "email": lambda: SmtpChannel(
+                host=settings.smtp_host,
+                port=settings.smtp_port,
+                sender=settings.mail_from,
+                user=settings.smtp_user,
+                password=settings.smtp_password,
+            ),
+        }
+
+
+def build(environ: Mapping[str, str] | None = None) -> Notifications:
+    """The service from an environment, its own by default; raises ``SettingsError``."""
+    settings = read(NotificationsSettings, NAME, environ)
+    allowed = check_mode(settings)
+    foundation = lay_foundation(NAME, settings)
+    handlers = Handlers(tokens=foundation.tokens)
+    participant = foundation.participant(
+        on=handlers.table(), timers=handlers.timers(), open_store=Store
+    )
+    return Notifications(
+        foundation=foundation, settings=settings, participant=participant, allowed=allowed
+    )
+
+
+def web() -> Flask:
+    """The app for gunicorn."""
+    return build().web()

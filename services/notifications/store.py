@@ -1,0 +1,555 @@
+"""Notifications' tables and the only SQL on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    bindparam,
+    delete,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from contracts.event import Event
+from contracts.intake import ContactDetails, FacilityPeople
+from contracts.matching import MentorContact
+from contracts.sealed import Destroyed
+from messaging.sealing import from_json, to_json
+
+if TYPE_CHECKING:
+    from messaging.work import Work
+
+METADATA = MetaData()
+_MOMENT = DateTime(timezone=True)
+
+FACILITY = Table(
+    "facility",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("alias", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("promised_hours", Integer, nullable=False),
+    Column("quiet_hours", Text, nullable=False),
+    Column("people", JSONB, nullable=False),
+)
+PERSON = Table(
+    "person",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, CheckConstraint("kind IN ('client', 'mentor')"), nullable=False),
+    Column("facility_id", Uuid),
+    Column("discharge_id", Uuid),
+    Column("state", Text, nullable=False),
+    Column("route", Text),
+    Column("route_ends_on", Date),
+    Column("mobile_token", Text),
+    Column("email_token", Text),
+    Column("contact", JSONB(none_as_null=True)),
+    Index("person_mobile", "mobile_token"),
+)
+STOPPED_ADDRESS = Table(
+    "stopped_address",
+    METADATA,
+    Column("token", Text, primary_key=True),
+    Column("since", _MOMENT, nullable=False),
+)
+CONSENT = Table(
+    "consent",
+    METADATA,
+    Column("client_id", Uuid),
+    Column("channel", Text),
+    PrimaryKeyConstraint("client_id", "channel"),
+)
+ASSIGNMENT = Table(
+    "assignment",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("client_id", Uuid, nullable=False),
+    Column("discharge_id", Uuid, nullable=False),
+    Column("mentor_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("call_by", _MOMENT),
+    Column("answer_by", _MOMENT),
+    Index("assignment_of_client", "client_id"),
+)
+QUESTION = Table(
+    "question",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("person_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("assignment_id", Uuid, nullable=False),
+    Column("client_id", Uuid, nullable=False),
+    Column("discharge_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("asked_at", _MOMENT, nullable=False),
+    UniqueConstraint("assignment_id", "kind"),
+    Index("one_open_question", "person_id", unique=True, postgresql_where=text("state = 'open'")),
+    Index("question_of_person", "person_id", postgresql_where=text("state <> 'closed'")),
+)
+MESSAGE = Table(
+    "message",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("once", Text, nullable=False),
+    Column("person_id", Uuid),
+    Column("recipient", Text, nullable=False),
+    Column("subject_id", Uuid, nullable=False),
+    Column("discharge_id", Uuid),
+    Column("assignment_id", Uuid),
+    Column("facility_id", Uuid),
+    Column("purpose", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("is_answer", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("due_at", _MOMENT, nullable=False),
+    Column("first_due_at", _MOMENT, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("lease_until", _MOMENT),
+    Column("provider_id", Text),
+    Column("template", Text),
+    Column("version", Integer),
+    Column("said", JSONB(none_as_null=True)),
+    Column("address", JSONB(none_as_null=True)),
+    Column("handed_over_at", _MOMENT),
+    UniqueConstraint("once", "channel"),
+    Index("message_due", "due_at", postgresql_where=text("state = 'planned'")),
+    Index("message_leased", "lease_until", postgresql_where=text("state = 'leased'")),
+    Index("message_of_person", "person_id"),
+    Index("message_of_subject", "subject_id"),
+)
+REPLY = Table(
+    "reply",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("provider_id", Text, unique=True),
+    Column("person_id", Uuid),
+    Column("channel", Text, nullable=False),
+    Column("meaning", Text, nullable=False),
+    Column("words", JSONB(none_as_null=True)),
+    Column("received_at", _MOMENT, nullable=False),
+)
+CARD = Table(
+    "card",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("token", Text, nullable=False, unique=True),
+    Column("assignment_id", Uuid, nullable=False, unique=True),
+    Column("mentor_id", Uuid, nullable=False),
+    Column("client_id", Uuid, nullable=False),
+    Column("wrong_codes", Integer, nullable=False),
+    Column("made_at", _MOMENT, nullable=False),
+    Column("ended_at", _MOMENT),
+)
+CARD_OPENING = Table(
+    "card_opening",
+    METADATA,
+    Column("place", BigInteger, primary_key=True, autoincrement=True),
+    Column("card_id", Uuid, ForeignKey("card.id"), nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("outcome", Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody who is written to. ``contact`` is None before it is known or after erasure.
+
+    ``state``: of a client active, held, cancelled, died; of a mentor active or paused.
+    """
+
+    id: UUID
+    kind: str
+    state: str
+    facility_id: UUID | None = None
+    discharge_id: UUID | None = None
+    route: str | None = None
+    route_ends_on: date | None = None
+    mobile_token: str | None = None
+    email_token: str | None = None
+    contact: ContactDetails | MentorContact | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facility:
+    """What messages say of a facility: its alias, and whom to call."""
+
+    id: UUID
+    alias: str
+    time_zone: str
+    language: str
+    promised_hours: int
+    quiet_hours: str
+    people: FacilityPeople | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """An offer or an assignment as far as messages need it."""
+
+    id: UUID
+    client_id: UUID
+    discharge_id: UUID
+    mentor_id: UUID
+    state: str
+    call_by: datetime | None = None
+    answer_by: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Something that a person was asked. ``state``: open, waiting for another to close, closed."""
+
+    id: UUID
+    person_id: UUID
+    kind: str
+    assignment_id: UUID
+    client_id: UUID
+    discharge_id: UUID
+    state: str
+    asked_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One text to one recipient on one channel. ``once`` is what may be said a single time."""
+
+    id: UUID
+    once: str
+    person_id: UUID | None
+    recipient: str
+    subject_id: UUID
+    purpose: str
+    channel: str
+    is_answer: bool
+    state: str
+    due_at: datetime
+    first_due_at: datetime
+    discharge_id: UUID | None = None
+    assignment_id: UUID | None = None
+    facility_id: UUID | None = None
+    reason: str | None = None
+    attempts: int = 0
+
+
+_MESSAGE = tuple(f.name for f in fields(Message))
+_PERSON = tuple(f.name for f in fields(Person) if f.name != "contact")
+#: An offer is answered first: it has a deadline and keeps a client waiting.
+_FIRST = {"offer": 0, "introduction": 1, "contact": 2}
+
+
+class Store:
+    """The persons at hand with what is planned, asked and agreed about them."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._conn = work.conn
+        self.persons: dict[UUID, Person] = {}
+        self.consents: dict[UUID, set[str]] = {}
+        self.assignments: dict[UUID, Assignment] = {}
+        self.questions: dict[UUID, Question] = {}
+        self._facilities: dict[UUID, Facility] = {}
+        self._before: dict[UUID, Any] = {}
+        self._planned: dict[UUID, Message] = {}
+        self._new: list[Message] = []
+        self._changed: dict[UUID, Message] = {}
+        self._agreed: list[tuple[UUID, str, bool]] = []
+
+    def load(self, events: Sequence[Event]) -> None:
+        """Lock and read the persons whom these events are about or name."""
+        self.load_persons({key for event in events for key in (event.key, *event.also)})
+
+    def load_persons(self, ids: Iterable[UUID]) -> None:
+        """Lock and read persons in the order of their ids, with all that concerns them."""
+        wanted = sorted(set(ids) - set(self.persons))
+        if not wanted:
+            return
+        query = select(PERSON).where(PERSON.c.id.in_(wanted)).order_by(PERSON.c.id)
+        rows = self._conn.execute(query.with_for_update()).all()
+        self._work.keys.need(("contact", row.id) for row in rows)
+        for row in rows:
+            person = self._person(row)
+            self.persons[row.id] = self._before[row.id] = person
+        for row in self._conn.execute(select(CONSENT).where(CONSENT.c.client_id.in_(wanted))):
+            self.consents.setdefault(row.client_id, set()).add(row.channel)
+        for row in self._conn.execute(select(ASSIGNMENT).where(ASSIGNMENT.c.client_id.in_(wanted))):
+            self.assignments[row.id] = self._before[row.id] = Assignment(**row._mapping)
+        for row in self._conn.execute(
+            select(QUESTION).where(QUESTION.c.person_id.in_(wanted), QUESTION.c.state != "closed")
+        ):
+            self.questions[row.id] = self._before[row.id] = Question(**row._mapping)
+        columns = [MESSAGE.c[name] for name in _MESSAGE]
+        for row in self._conn.execute(
+            select(*columns)
+            .where(MESSAGE.c.subject_id.in_(wanted) | MESSAGE.c.person_id.in_(wanted))
+            .where(MESSAGE.c.state == "planned")
+        ):
+            self._planned[row.id] = Message(**row._mapping)
+
+    def _person(self, row: Any) -> Person:
+        contact = None
+        if row.contact is not None:
+            content: type[Any] = ContactDetails if row.kind == "client" else MentorContact
+            opened = self._work.open_as(content, from_json(row.contact))
+            contact = None if isinstance(opened, Destroyed) else opened
+        return Person(**{name: getattr(row, name) for name in _PERSON}, contact=contact)
+
+    def facility(self, facility_id: UUID | None) -> Facility | None:
+        """A facility with its people, opened."""
+        if facility_id is None:
+            return None
+        if facility_id not in self._facilities:
+            row = self._conn.execute(select(FACILITY).where(FACILITY.c.id == facility_id)).first()
+            if row is None:
+                return None
+            people = self._work.open_as(FacilityPeople, from_json(row.people))
+            values = {f.name: getattr(row, f.name) for f in fields(Facility) if f.name != "people"}
+            self._facilities[facility_id] = Facility(
+                **values, people=None if isinstance(people, Destroyed) else people
+            )
+        return self._facilities[facility_id]
+
+    def put_facility(self, facility: Facility) -> None:
+        """A facility as it now stands."""
+        values = {f.name: getattr(facility, f.name) for f in fields(Facility)}
+        sealed = self._work.seal(
+            facility.people, "contact", facility.id, f"facility/{facility.id}/people"
+        )
+        values["people"] = to_json(sealed)
+        statement = upsert(FACILITY).values(values)
+        self._conn.execute(
+            statement.on_conflict_do_update(index_elements=[FACILITY.c.id], set_=values)
+        )
+        self._facilities[facility.id] = facility
+
+    def put(self, person: Person) -> None:
+        """A person as they now stand."""
+        self.persons[person.id] = person
+
+    def agree(self, client_id: UUID, consent: str, *, agreed: bool) -> None:
+        """A client agrees to a way of being reached, or no longer."""
+        kept = self.consents.setdefault(client_id, set())
+        (kept.add if agreed else kept.discard)(consent)
+        self._agreed.append((client_id, consent, agreed))
+
+    def put_assignment(self, assignment: Assignment) -> None:
+        """An assignment as it now stands."""
+        self.assignments[assignment.id] = assignment
+
+    def is_stopped(self, tokens: Iterable[str | None]) -> set[str]:
+        """Which of these addresses have said stop."""
+        query = select(STOPPED_ADDRESS.c.token).where(
+            STOPPED_ADDRESS.c.token.in_([token for token in tokens if token])
+        )
+        return set(self._conn.execute(query).scalars())
+
+    def stop(self, token: str) -> None:
+        """This address has said stop."""
+        row = {"token": token, "since": self._work.now}
+        self._conn.execute(upsert(STOPPED_ADDRESS).values(row).on_conflict_do_nothing())
+
+    def start(self, token: str) -> None:
+        """This address wants messages again."""
+        self._conn.execute(delete(STOPPED_ADDRESS).where(STOPPED_ADDRESS.c.token == token))
+
+    # Questions: a person has one open at a time, the others wait for it to close.
+
+    def ask(self, kind: str, person_id: UUID, assignment: Assignment) -> None:
+        """Put a question to a person: open now, or when what is more urgent is answered."""
+        question = Question(
+            id=uuid4(),
+            person_id=person_id,
+            kind=kind,
+            assignment_id=assignment.id,
+            client_id=assignment.client_id,
+            discharge_id=assignment.discharge_id,
+            state="waiting",
+            asked_at=self._work.now,
+        )
+        asked = {(q.assignment_id, q.kind) for q in self.questions.values()}
+        if (assignment.id, kind) not in asked:
+            self.questions[question.id] = question
+            self._reopen(person_id)
+
+    def close_questions(self, assignment_id: UUID, *kinds: str) -> None:
+        """These questions about an assignment need no answer any more."""
+        for question in list(self.questions.values()):
+            if question.assignment_id == assignment_id and question.kind in kinds:
+                self.questions[question.id] = replace(question, state="closed")
+                self._reopen(question.person_id)
+
+    def open_question(self, person_id: UUID, *kinds: str) -> Question | None:
+        """What the person was asked, of these kinds: the open one, else the oldest that waits."""
+        found = [
+            q
+            for q in self.questions.values()
+            if q.person_id == person_id and q.state != "closed" and q.kind in kinds
+        ]
+        found.sort(key=lambda q: (q.state != "open", q.asked_at, q.id))
+        return found[0] if found else None
+
+    def question_about(self, assignment_id: UUID, kind: str) -> Question | None:
+        """The unanswered question of this kind about an assignment."""
+        return next(
+            (
+                q
+                for q in self.questions.values()
+                if (q.assignment_id, q.kind) == (assignment_id, kind) and q.state != "closed"
+            ),
+            None,
+        )
+
+    def _reopen(self, person_id: UUID) -> None:
+        mine = [
+            q for q in self.questions.values() if q.person_id == person_id and q.state != "closed"
+        ]
+        mine.sort(key=lambda q: (_FIRST[q.kind], q.asked_at, q.id))
+        for number, question in enumerate(mine):
+            state = "open" if number == 0 else "waiting"
+            self.questions[question.id] = replace(question, state=state)
+
+    # Messages.
+
+    def plan(self, message: Message) -> None:
+        """Say something once; a repetition changes nothing."""
+        self._new.append(message)
+
+    def planned(self, **match: Any) -> list[Message]:
+        """Unsent messages whose fields have these values."""
+        everything = {**self._planned, **{m.id: m for m in self._new}}
+        return [
+            m
+            for m in everything.values()
+            if m.state == "planned" and all(getattr(m, k) == v for k, v in match.items())
+        ]
+
+    def suppress(self, message: Message, reason: str) -> Message:
+        """Withdraw an unsent message."""
+        gone = replace(message, state="suppressed", reason=reason)
+        if message.id in self._planned:
+            self._planned[message.id] = gone
+            self._changed[message.id] = gone
+        else:
+            self._new = [gone if m.id == message.id else m for m in self._new]
+        return gone
+
+    def was_handed_over(self, once: str) -> bool:
+        """Whether something may have reached its recipient."""
+        query = select(MESSAGE.c.id).where(
+            MESSAGE.c.once == once,
+            MESSAGE.c.state.in_(("leased", "handed_over", "delivered", "unconfirmed")),
+        )
+        return self._conn.execute(query.limit(1)).first() is not None
+
+    def flush(self) -> None:
+        """Write what changed."""
+        self._flush_persons()
+        self._flush_consents()
+        self._upsert(ASSIGNMENT, self.assignments)
+        self._flush_questions()
+        self._flush_messages()
+
+    def _flush_persons(self) -> None:
+        changed = [p for p in self.persons.values() if p != self._before.get(p.id)]
+        if not changed:
+            return
+        self._work.keys.need(("contact", person.id) for person in changed)
+        rows = []
+        for person in changed:
+            row = {name: getattr(person, name) for name in _PERSON}
+            row["contact"] = None
+            if person.contact is not None:
+                bound = f"person/{person.id}/contact"
+                row["contact"] = to_json(
+                    self._work.seal(person.contact, "contact", person.id, bound)
+                )
+            rows.append(row)
+        self._upsert_rows(PERSON, rows)
+
+    def _flush_consents(self) -> None:
+        for client_id, consent, agreed in self._agreed:
+            if agreed:
+                row = {"client_id": client_id, "channel": consent}
+                self._conn.execute(upsert(CONSENT).values(row).on_conflict_do_nothing())
+            else:
+                self._conn.execute(
+                    delete(CONSENT).where(
+                        CONSENT.c.client_id == client_id, CONSENT.c.channel == consent
+                    )
+                )
+
+    def _flush_questions(self) -> None:
+        """Close and set back before opening: the index allows one open question at a time."""
+        changed = {q.id: q for q in self.questions.values() if q != self._before.get(q.id)}
+        self._upsert(QUESTION, {i: q for i, q in changed.items() if q.state != "open"})
+        self._upsert(QUESTION, {i: q for i, q in changed.items() if q.state == "open"})
+
+    def _flush_messages(self) -> None:
+        if self._changed:
+            self._conn.execute(
+                update(MESSAGE)
+                .where(MESSAGE.c.id == bindparam("b_id"), MESSAGE.c.state == "planned")
+                .values(state=bindparam("b_state"), reason=bindparam("b_reason")),
+                [
+                    {"b_id": m.id, "b_state": m.state, "b_reason": m.reason}
+                    for m in self._changed.values()
+                ],
+            )
+        if self._new:
+            statement = upsert(MESSAGE)
+            self._conn.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[MESSAGE.c.once, MESSAGE.c.channel],
+                    set_={
+                        "state": statement.excluded.state,
+                        "due_at": statement.excluded.due_at,
+                        "first_due_at": statement.excluded.first_due_at,
+                        "reason": statement.excluded.reason,
+                    },
+                    # What was withdrawn because the discharge was held may be said after all.
+                    where=(MESSAGE.c.state == "suppressed") & (MESSAGE.c.reason == "held"),
+                ),
+                [{name: getattr(m, name) for name in _MESSAGE} for m in self._new],
+            )
+
+    def _upsert(self, table: Table, values: dict[UUID, Any]) -> None:
+        changed = [v for v in values.values() if v != self._before.get(v.id)]
+        self._upsert_rows(table, [{f.name: getattr(v, f.name) for f in fields(v)} for v in changed])
+
+    def _upsert_rows(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        statement = upsert(table)
+        others = [name for name in rows[0] if name != "id"]
+        self._conn.execute(
+            statement.on_conflict_do_update(
+                index_elements=[table.c.id],
+                set_={name: getattr(statement.excluded, name) for name in others},
+            ),
+            rows,
+        )

@@ -1,0 +1,284 @@
+"""What our messages say: templates filled with values, checked for words that must not leave."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from jinja2 import StrictUndefined, Template
+from jinja2.sandbox import SandboxedEnvironment
+
+TEMPLATES = Path(__file__).with_name("templates")
+FALLBACK_LANGUAGE = "en"
+
+#: Purpose -> the values that it cannot be sent without, on any channel.
+PURPOSES: Mapping[str, frozenset[str]] = {
+    # To the client.
+    "first": frozenset({"alias", "in_touch_by"}),
+    "introduction": frozenset({"alias", "mentor_name", "call_by"}),
+    "waiting": frozenset({"alias", "coordinator_phone"}),
+    "looking_again": frozenset({"alias"}),
+    "ended": frozenset({"alias", "coordinator_phone"}),
+    "stopped": frozenset({"alias"}),
+    "started": frozenset({"alias"}),
+    "help": frozenset({"alias", "coordinator_phone"}),
+    "danger": frozenset(),
+    "wrong_number": frozenset(),
+    # To the mentor.
+    "offer": frozenset({"alias", "language", "times", "call_by"}),
+    "offer_closed": frozenset({"alias"}),
+    "declined": frozenset({"alias"}),
+    "card": frozenset({"alias", "link"}),
+    "card_code": frozenset({"alias", "code"}),
+    "card_by_coordinator": frozenset({"alias"}),
+    "reminder": frozenset({"alias"}),
+    "talked": frozenset({"alias"}),
+    "no_answer": frozenset({"alias"}),
+    "mentor_stopped": frozenset({"alias"}),
+    "mentor_started": frozenset({"alias"}),
+    "mentor_help": frozenset({"alias", "coordinator_phone"}),
+    "mentor_unclear": frozenset({"alias"}),
+    "ended_for_mentor": frozenset({"alias"}),
+}
+
+#: Channel -> the values that every message on it needs besides.
+CHANNELS: Mapping[str, frozenset[str]] = {
+    "sms": frozenset(),
+    "email": frozenset({"unsubscribe_link"}),
+}
+
+#: Purpose -> the values that it says when they are given.
+OPTIONAL: Mapping[str, frozenset[str]] = {
+    "first": frozenset({"called"}),
+    "introduction": frozenset({"called", "answer_link"}),
+    "offer": frozenset({"answer_link"}),
+    "reminder": frozenset({"answer_link"}),
+    "no_answer": frozenset({"answer_link"}),
+    "mentor_unclear": frozenset({"answer_link"}),
+}
+
+LINKS = frozenset({"link", "answer_link", "unsubscribe_link"})
+LONGEST_NAME = 40
+LONGEST_VALUE = 80
+_NAMES = frozenset({"alias", "called", "mentor_name"})
+
+
+class CannotRender(ValueError):
+    """A message cannot be worded: its purpose or channel is unknown, or a value lacks or is bad.
+
+    The text names purposes and values, never what is in them.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """One message as it leaves, and the template and version that it was made from.
+
+    What it says stays out of its repr, and so out of logs and tracebacks.
+    """
+
+    subject: str = field(repr=False)
+    text: str = field(repr=False)
+    html: str | None = field(repr=False)
+    template: str
+    version: int
+
+
+def render(purpose: str, channel: str, language: str, values: Mapping[str, str]) -> Rendered:
+    """Word a message; values that its purpose does not name are not looked at.
+
+    Raises ``CannotRender`` when a value that it needs is missing or empty.
+    """
+    if purpose not in PURPOSES or channel not in CHANNELS:
+        raise CannotRender(f"no message for the purpose {purpose!r} on the channel {channel!r}")
+    needed = PURPOSES[purpose] | CHANNELS[channel]
+    optional = OPTIONAL.get(purpose, frozenset())
+    filled = {name: _tidy(name, values.get(name, "")) for name in needed | optional}
+    if missing := sorted(name for name in needed if not filled[name]):
+        raise CannotRender(f"{purpose!r} on {channel!r} needs {', '.join(missing)}")
+    source = _source(purpose, language)
+    if channel == "sms":
+        return _sms(source, filled)
+    return _email(source, filled)
+
+
+def _sms(source: _Source, values: Mapping[str, str]) -> Rendered:
+    text = " ".join(source.sms.render(values).split())
+    return Rendered(subject="", text=text, html=None, template=source.name, version=source.version)
+
+
+def _email(source: _Source, values: Mapping[str, str]) -> Rendered:
+    subject = source.subject.render(values)
+    text = re.sub(r"\n{3,}", "\n\n", source.email.render(values).strip()) + "\n"
+    links = {values[name] for name in LINKS & values.keys() if values[name]}
+    return Rendered(
+        subject=subject,
+        text=text,
+        html=_html(subject, text, links, source.language),
+        template=source.name,
+        version=source.version,
+    )
+
+
+def _html(subject: str, text: str, links: set[str], language: str) -> str:
+    # Only links of ours become links: a name that looks like an address stays plain text.
+    borders = re.compile(f"({'|'.join(map(re.escape, sorted(links, key=len, reverse=True)))})")
+    paragraphs = [
+        [borders.split(line) for line in paragraph.splitlines()]
+        for paragraph in text.strip().split("\n\n")
+    ]
+    return _layout().render(subject=subject, paragraphs=paragraphs, links=links, language=language)
+
+
+def _tidy(name: str, value: str) -> str:
+    if name in LINKS:
+        return _checked_link(name, value)
+    # Composed letters fit the alphabet of SMS where decomposed ones would not.
+    composed = unicodedata.normalize("NFC", value)
+    printable = "".join(" " if _is_unprintable(letter) else letter for letter in composed)
+    longest = LONGEST_NAME if name in _NAMES else LONGEST_VALUE
+    return " ".join(printable.split())[:longest].rstrip()
+
+
+def _is_unprintable(letter: str) -> bool:
+    # Joiners are format characters too, but Persian names and emoji need them.
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or (
+        unicodedata.bidirectional(letter) in _TURNS_TEXT_AROUND
+    )
+
+
+_TURNS_TEXT_AROUND = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_LINK = re.compile(r"https?://[^\s\"'<>\\]+", re.ASCII)
+
+
+def _checked_link(name: str, value: str) -> str:
+    if value and not (value.isascii() and value.isprintable() and _LINK.fullmatch(value)):
+        raise CannotRender(f"{name} is not a link")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """A template file: its head, and one section for each channel."""
+
+    name: str
+    language: str
+    version: int
+    subject: Template
+    sms: Template
+    email: Template
+
+
+# What we write is text, so nothing is escaped in it; the HTML part is made from the finished
+# text and escapes all of it.
+_TEXT = SandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+)
+_HTML = SandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def _source(purpose: str, language: str) -> _Source:
+    spoken = re.split("[-_]", language.casefold())[0]
+    sources = _sources()
+    return sources.get((purpose, spoken)) or sources[purpose, FALLBACK_LANGUAGE]
+
+
+@cache
+def _sources() -> Mapping[tuple[str, str], _Source]:
+    found = {}
+    for path in sorted(TEMPLATES.glob("*.*.txt")):
+        purpose, language = path.stem.split(".")
+        found[purpose, language] = _parsed(path.stem, language, path.read_text("utf-8"))
+    return found
+
+
+def _parsed(name: str, language: str, content: str) -> _Source:
+    head, _, sections = content.partition("--- sms\n")
+    sms, _, email = sections.partition("--- email\n")
+    said = dict(line.split(": ", 1) for line in head.strip().splitlines())
+    return _Source(
+        name=name,
+        language=language,
+        version=int(said["version"]),
+        subject=_TEXT.from_string(said["subject"]),
+        sms=_TEXT.from_string(sms),
+        email=_TEXT.from_string(email),
+    )
+
+
+@cache
+def _layout() -> Template:
+    return _HTML.from_string((TEMPLATES / "layout.html").read_text("utf-8"))
+
+
+#: Words that could say to a passer-by why somebody hears from us; "*" is any ending. Spanish words
+#: are written without accents, which are not looked at.
+DENIED: tuple[str, ...] = (
+    "addict*", "alcohol*", "drug*", "opioid*", "opiate*", "heroin*", "meth", "methamphet*",
+    "cocaine", "fentanyl", "substance*", "OUD", "MOUD", "buprenorphin*", "suboxone", "methadone",
+    "naltrexon*", "naloxon*", "narcan", "detox*", "rehab*", "recover*", "sober*", "sobriety",
+    "clean", "relapse*", "treatment*", "discharge*", "clinic*", "counsel*", "therap*",
+    "peer support", "sponsor*", "AA", "12 step*", "twelve step*", "overdos*", "withdrawal*",
+    "crisis", "crises", "suicid*", "patient*", "mental health", "hospital*",
+    "adict*", "adicci*", "droga*", "drogad*", "opioide*", "opiaceo*", "metanfet*", "cocaina",
+    "fentanilo", "sustancia*", "buprenorfin*", "metadona", "naltrexona", "naloxona",
+    "desintox*", "rehabilit*", "recuper*", "sobrio*", "sobria*", "sobriedad", "limpio*", "limpia*",
+    "recaida*", "recaer", "tratamiento*", "dado de alta", "dada de alta", "alta medica",
+    "consejer*", "terap*", "apoyo de pares", "apoyo entre pares", "padrino*", "madrina*",
+    "12 pasos", "doce pasos", "sobredosis", "abstinencia", "paciente*", "salud mental",
+)  # fmt: skip
+
+#: These are denied as acronyms only: Mat and Na are names, "sud" is the south.
+DENIED_IN_CAPITALS: tuple[str, ...] = ("NA", "MAT", "SUD")
+
+
+def deny_listed(text: str, names: Iterable[str] = ()) -> list[str]:
+    """The denied words in a text, and those of ``names`` (such as the facility's) that it holds."""
+    plain = _without_accents(text)
+    terms = (*DENIED, *(name for name in names if re.search(r"\w", name)))
+    found = [term for term in terms if _whole_word(term).search(plain)]
+    return found + [term for term in DENIED_IN_CAPITALS if re.search(rf"\b{term}\b", plain)]
+
+
+@cache
+def _whole_word(term: str) -> re.Pattern[str]:
+    words = r"[\W_]+".join(map(re.escape, re.findall(r"\w+", _without_accents(term))))
+    ending = "" if term.endswith("*") else r"(?![^\W_])"
+    return re.compile(rf"(?<![^\W_]){words}{ending}", re.IGNORECASE)
+
+
+def _without_accents(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in decomposed if unicodedata.category(letter) != "Mn")
+
+
+_GSM_7 = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM_7_TWICE = frozenset("^{}\\[~]|€\f")
+
+
+def segments(text: str) -> int:
+    """How many SMS a text takes: 160 letters of GSM-7, or 70 UTF-16 units of anything else."""
+    if set(text) <= _GSM_7 | _GSM_7_TWICE:
+        return _packed([2 if letter in _GSM_7_TWICE else 1 for letter in text], 160, 153)
+    return _packed([2 if ord(letter) > 0xFFFF else 1 for letter in text], 70, 67)
+
+
+def _packed(sizes: list[int], alone: int, joined: int) -> int:
+    if sum(sizes) <= alone:
+        return 1 if sizes else 0
+    count, room = 1, joined
+    for size in sizes:
+        # A letter of two units is never cut in half.
+        if size > room:
+            count, room = count + 1, joined
+        room -= size
+    return count
