@@ -1,0 +1,42 @@
+"""gunicorn for every service: one worker with threads, and a second port for metrics alone."""
+
+import glob
+import os
+
+from prometheus_client import multiprocess
+
+_SERVICE = os.environ["WARM_HANDOFF_SERVICE"]
+_HOST = os.environ.get("WEB_HOST", "127.0.0.1")
+
+
+def _port(kind: str, default: str) -> str:
+    return os.environ.get(f"{_SERVICE.upper()}_{kind}_PORT", default)
+
+
+bind = [f"{_HOST}:{_port('WEB', '8000')}", f"{_HOST}:{_port('WEB_METRICS', '9102')}"]
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_WORKERS", "1"))
+threads = 8
+graceful_timeout = 8
+# Imports are shared between master and worker; nothing connects before the fork.
+preload_app = True
+# The socket would let the app's own user stop the server, and needs a writable home.
+control_socket_disable = True
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+accesslog = None
+
+
+def on_starting(server):
+    """Begin with no metrics of an earlier run."""
+    from hosting.logs import set_up
+
+    set_up(_SERVICE, "web")
+    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    os.makedirs(folder, exist_ok=True)
+    for file in glob.glob(os.path.join(folder, "*.db")):
+        os.remove(file)
+
+
+def child_exit(server, worker):
+    """A dead worker's gauges go; its counters stay."""
+    multiprocess.mark_process_dead(worker.pid)

@@ -1,0 +1,1 @@
+"""The whole product on one machine: its engines, its processes and its front door."""

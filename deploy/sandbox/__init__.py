@@ -1,0 +1,1 @@
+"""A mail server and a text-message network on one machine, for trying the product out."""
