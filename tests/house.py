@@ -1,0 +1,309 @@
+"""The three services in one process: real PostgreSQL, a broker in memory, a clock that is set.
+
+For component tests: everything is the product's own but the wire and the networks outside.
+``House.settle`` lets everything that can happen now happen, in a fixed order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, text
+
+from contracts.topics import TOPICS
+from hosting.auth import make_token
+from messaging.memory import MemoryBroker
+from messaging.relay import Relay
+from messaging.subscriber import Subscriber
+from messaging.timer_loop import TimerLoop
+from messaging.work import Participant
+from services.command_line import main as services
+from services.intake import service as intake_service
+from services.intake.api import make_api
+from services.intake.commands import Desk
+from services.intake.facilities import load_facilities
+from services.matching import service as matching_service
+from services.matching.mentors import load_roster
+from services.notifications import service as notifications_service
+from services.notifications.channels import Channel, Letter, Outcome
+from services.notifications.incoming import Desk as IncomingDesk
+from services.notifications.letters import LetterWriter
+from services.notifications.pages import make_pages
+from services.notifications.sender import Sender
+
+DEMO = Path(__file__).parent.parent / "deploy" / "local"
+#: A Tuesday, ten in the morning in Los Angeles.
+MORNING = datetime(2026, 11, 24, 18, 0, tzinfo=UTC)
+_NAMES = ("intake", "matching", "notifications")
+
+
+@dataclass
+class SetClock:
+    """A clock that stands still until it is moved."""
+
+    moment: datetime = MORNING
+
+    def now(self) -> datetime:
+        """The moment that was set."""
+        return self.moment
+
+    def move(self, **by: float) -> None:
+        """Let time pass: ``move(hours=2)``."""
+        self.moment += timedelta(**by)
+
+
+@dataclass
+class Network:
+    """What lies outside: keeps every letter, and answers as it was told to."""
+
+    letters: list[tuple[str, Letter]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def channel(self, name: str) -> Channel:
+        """A channel into this network."""
+        return _RecordingChannel(self, name)
+
+    def to(self, address: str) -> list[str]:
+        """The texts that reached an address, in order."""
+        return [letter.text for _, letter in self.letters if letter.to == address]
+
+
+@dataclass
+class _RecordingChannel:
+    network: Network
+    name: str
+
+    def send(self, letter: Letter) -> Outcome:
+        if self.network.outcomes:
+            outcome = self.network.outcomes.pop(0)
+        else:
+            outcome = Outcome(kind="accepted", phase="done", provider_id=f"P-{letter.message_id}")
+        if outcome.kind in ("accepted", "unknown"):
+            self.network.letters.append((self.name, letter))
+        return outcome
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class House:
+    """All three services; see the module."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self.clock = SetClock()
+        self.network = Network()
+        self.broker = MemoryBroker()
+        self.settings = settings
+        self._intake = intake_service.build(settings)
+        self._matching = matching_service.build(settings)
+        self._notifications = notifications_service.build(settings)
+        self.intake = self._set(self._intake.participant)
+        self.matching = self._set(self._matching.participant)
+        self.notifications = self._set(self._notifications.participant)
+        self.participants: dict[str, Participant] = {
+            "intake": self.intake,
+            "matching": self.matching,
+            "notifications": self.notifications,
+        }
+        self.desk = Desk(participant=self.intake, tokens=self._intake.foundation.tokens)
+        self.incoming = IncomingDesk(
+            participant=self.notifications, tokens=self._notifications.foundation.tokens
+        )
+        self.sender = self._make_sender()
+        self._relays = [Relay(n, p.engine, self.broker.writer()) for n, p in self._each()]
+        self._subscribers = [
+            Subscriber(
+                p, self.broker.reader(n, [t.name for who, t in TOPICS.items() if who != n])
+            )
+            for n, p in self._each()
+        ]
+        self._timers = [TimerLoop(p) for _, p in self._each()]
+
+    def settle(self) -> None:
+        """Let everything happen that can happen now."""
+        for _ in range(200):
+            before = self._progress()
+            for step in (*self._timers, self.sender, *self._relays, *self._subscribers):
+                step.step()
+            if self._progress() == before:
+                return
+        raise AssertionError("the house does not come to rest")
+
+    def load_demo(self) -> None:
+        """The two facilities and twelve mentors of the demo."""
+        stored, errors = load_facilities(
+            self.desk, (DEMO / "demo-facilities.toml").read_bytes()
+        )
+        assert (["north", "south"], []) == (stored, errors)
+        self.settle()
+        self.load_mentors((DEMO / "demo-mentors.csv").read_text())
+
+    def load_mentors(self, roster: str) -> None:
+        """Mentors from a roster's text."""
+        loaded = load_roster(self.matching, roster)
+        assert () == loaded.errors
+        self.settle()
+
+    def register(self, **changes: Any) -> dict[str, Any]:
+        """Enter a discharge through the API and let everything follow; its story."""
+        body = a_discharge(self.clock.now(), **changes)
+        answer = self.api(body["facility"]).post("/api/discharges", json=body)
+        assert answer.status_code == 202, answer.get_data(as_text=True)
+        self.settle()
+        return self.story(answer.get_json()["id"], body["facility"])
+
+    def story(self, discharge_id: str, facility: str = "north") -> dict[str, Any]:
+        """The story of a discharge, from the API."""
+        answer = self.api(facility).get(f"/api/discharges/{discharge_id}")
+        assert answer.status_code == 200, answer.get_data(as_text=True)
+        found: dict[str, Any] = answer.get_json()
+        return found
+
+    def tasks(self, facility: str = "north") -> list[dict[str, Any]]:
+        """The open tasks of a facility, from the API."""
+        found: list[dict[str, Any]] = self.api(facility).get("/api/tasks").get_json()
+        return found
+
+    def text(self, number: str, words: str) -> None:
+        """A phone sends a text, and everything follows."""
+        self.text_only(number, words)
+        self.settle()
+
+    def text_only(self, number: str, words: str) -> None:
+        """A phone sends a text; nothing else happens yet."""
+        self._texts = getattr(self, "_texts", 0) + 1
+        self.incoming.text_received(number, words, f"SM-{id(self)}-{self._texts}")
+
+    def api(self, facility: str = "north") -> FlaskClient:
+        """A caller of intake's API with this facility's token."""
+        app = self._intake.foundation.web("", [make_api(self.desk, mode="sandbox")])
+        token = make_token(self._intake.foundation.access, facility, self.clock.now())
+        caller = app.test_client()
+        caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        return caller
+
+    def pages(self) -> FlaskClient:
+        """A browser on the pages of notifications."""
+        blueprint = make_pages(
+            self.notifications,
+            self.incoming,
+            twilio_token=self.settings["TWILIO_TOKEN"],
+            public_url=self.settings["PUBLIC_URL"],
+        )
+        return self._notifications.foundation.web("/messages", [blueprint]).test_client()
+
+    def rows(self, service: str, query: str, **values: Any) -> list[Any]:
+        """Rows of a service's database, for looking behind the scenes."""
+        with self.participants[service].engine.connect() as conn:
+            return list(conn.execute(text(query), values).all())
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.sender.close()
+        for relay in self._relays:
+            relay.close()
+        for built in (self._intake, self._matching, self._notifications):
+            foundation = built.foundation
+            foundation.database.dispose()
+            foundation.access.dispose()
+            foundation.keyring.close()
+
+    def _make_sender(self) -> Sender:
+        writer = LetterWriter(
+            tokens=self._notifications.foundation.tokens, public_url=self.settings["PUBLIC_URL"]
+        )
+        return Sender(
+            participant=self.notifications,
+            writer=writer,
+            factories={n: (lambda n=n: self.network.channel(n)) for n in ("sms", "email")},  # type: ignore[misc]
+            allowed=None,
+        )
+
+    def _set(self, participant: Participant) -> Participant:
+        return replace(participant, now=self.clock.now, wake=lambda: None)
+
+    def _each(self) -> list[tuple[str, Participant]]:
+        return [(name, self.participants[name]) for name in _NAMES]
+
+    def _progress(self) -> str:
+        """Changes whenever anything has happened."""
+        query = text(
+            "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM outbox WHERE published_at"
+            " IS NULL), (SELECT coalesce(sum(next_offset), 0) FROM stored_offset),"
+            " (SELECT count(*) FROM timer), (SELECT count(*) FROM parked_event)"
+        )
+        seen: list[Any] = []
+        for _, participant in self._each():
+            with participant.engine.connect() as conn:
+                seen.append([str(value) for value in conn.execute(query).one()])
+        messages = self.rows(
+            "notifications", "SELECT state, count(*) FROM message GROUP BY state ORDER BY state"
+        )
+        return json.dumps([seen, [[str(v) for v in row] for row in messages]])
+
+
+def a_discharge(now: datetime, **changes: Any) -> dict[str, Any]:
+    """The body of a discharge that nothing holds; changes replace fields, None removes one."""
+    given = (now - timedelta(days=1)).isoformat()
+    consent = {"given_at": given, "obtained_by": "R. Lane", "method": "written"}
+    body: dict[str, Any] = {
+        "facility": "north",
+        "record_number": "R-1001",
+        "visit_number": "V-1",
+        "name": {"given": "Sam", "family": "Doe", "called": "Sam"},
+        "born_on": "1990-04-02",
+        "mobile": "+15035550123",
+        "email": "sam@example.org",
+        "language": "en",
+        "time_zone": "America/Los_Angeles",
+        "discharged_at": (now - timedelta(hours=1)).isoformat(),
+        "reason": "completed",
+        "needs": ["job", "cravings"],
+        "pathways": ["12_step"],
+        "consents": {
+            "text": consent | {"wording": "text-1"},
+            "email": consent | {"wording": "email-1"},
+        },
+    }
+    body |= changes
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def migrate(settings: Mapping[str, str], environ: dict[str, str]) -> None:
+    """Bring the databases of a test run to their newest revision."""
+    before = dict(environ)
+    environ.update(settings)
+    try:
+        assert services(["migrate"]) == 0
+    finally:
+        environ.clear()
+        environ.update(before)
+
+
+@contextmanager
+def an_empty_house(settings: Mapping[str, str]) -> Iterator[House]:
+    """A house over databases in which nothing is left of an earlier test."""
+    for url in (f"{name.upper()}_DATABASE_URL" for name in _NAMES):
+        _empty(settings[url], keep=("alembic_version", "epoch"))
+    _empty(settings["KEYS_OWNER_URL"], keep=("alembic_version",))
+    house = House(settings)
+    try:
+        yield house
+    finally:
+        house.close()
+
+
+def _empty(url: str, *, keep: tuple[str, ...]) -> None:
+    engine = create_engine(url)
+    with engine.begin() as conn:
+        found = conn.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+        tables = [name for name in found.scalars() if name not in keep]
+        conn.execute(text(f"TRUNCATE {', '.join(tables)}"))
+    engine.dispose()
