@@ -22,6 +22,7 @@ class MessageEvent(Event):
     channel: str
     at: datetime
     discharge_id: UUID | None = None
+    facility_id: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +82,4 @@ class ReplyReceived(Event, says="notifications", key="subject_id"):
     received_at: datetime
     assignment_id: UUID | None = None
     discharge_id: UUID | None = None
+    facility_id: UUID | None = None

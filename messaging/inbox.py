@@ -8,7 +8,7 @@ travelled, and applied as soon as what it waits for has come.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -99,15 +99,27 @@ class Inbox:
             return
         yield from self._apply(one, one.envelope)
 
-    def park(self, one: Arrived, failure: Failure) -> None:
-        """Set this key aside: the record waits, and everything of the key behind it."""
+    def early_of(self, keys: Collection[UUID]) -> list[Arrived]:
+        """Take the early events of these keys out, each key's in the order of its streams."""
+        found = [(place, one) for place, one in self._early.items() if one.key in keys]
+        for place, _ in found:
+            del self._early[place]
+            self._gone.append(place)
+        return [one for _, one in sorted(found, key=lambda pair: pair[0][3])]
+
+    def park(self, one: Arrived, failure: Failure) -> bool:
+        """Set this key aside: the record waits, and everything of the key behind it.
+
+        True when the key was not parked before.
+        """
         conn, now = self._work.conn, self._work.now
         row = {"key": one.key, "parked_at": now, "attempts": 1}
         row |= {"handler": failure.handler, "error": failure.error}
-        conn.execute(upsert(PARKED_KEY).values(row).on_conflict_do_nothing())
+        fresh = conn.execute(upsert(PARKED_KEY).values(row).on_conflict_do_nothing()).rowcount
         self._parked.add(one.key)
         self._behind.append(one)
         self._count(one, "parked")
+        return fresh == 1
 
     def is_parked(self, key: UUID) -> bool:
         """Whether this key waits for a person."""

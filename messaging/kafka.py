@@ -8,7 +8,7 @@ flight (the library's own buffer has no bound).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -208,22 +208,30 @@ def ensure_topics(servers: str, topics: Iterable[Topic], replication: int) -> li
         admin.close()
 
 
-def end_offsets(servers: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
-    """Where each partition ends now."""
+def read_ids(servers: str, topics: Iterable[Topic]) -> dict[str, frozenset[UUID]] | None:
+    """The ids of all events that lie in each publisher's topic now; None while Kafka is away."""
     consumer = KafkaConsumer(
         bootstrap_servers=servers.split(","), api_version=API_VERSION, enable_auto_commit=False
     )
     try:
-        places = [
-            TopicPartition(topic, partition)
-            for topic in topics
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
-        return {(p.topic, p.partition): end for p, end in consumer.end_offsets(places).items()}
-    except KafkaError as error:
-        raise Unavailable("the broker cannot be asked for its ends") from error
+        return {topic.publisher: frozenset(_ids(consumer, topic)) for topic in topics}
+    except KafkaError:
+        return None
     finally:
         consumer.close(autocommit=False)
+
+
+def _ids(consumer: KafkaConsumer, topic: Topic) -> Iterator[UUID]:
+    places = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+    consumer.assign(places)
+    ends = consumer.end_offsets(places)
+    consumer.seek_to_beginning(*places)
+    while any(consumer.position(place) < end for place, end in ends.items()):
+        for group in consumer.poll(timeout_ms=500).values():
+            for record in group:
+                for name, value in record.headers:
+                    if name == "ce_id":
+                        yield UUID(value.decode())
 
 
 def _admin(servers: str) -> KafkaAdminClient:

@@ -53,6 +53,9 @@ def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
 
     Raises ``HandlerFailed`` at the first other failure; the caller rolls back and tries again.
     """
+    for early in inbox.early_of(failing.keys() - {one.key for one in inbox.arrived}):
+        # It failed when what it waited for had come: it is parked, and the other goes on.
+        _park(work, inbox, early, failing[early.key])
     for arrived in inbox.arrived:
         if arrived.key in failing and not inbox.is_parked(arrived.key):
             _park(work, inbox, arrived, failing[arrived.key])
@@ -79,8 +82,8 @@ def _react(work: Work, ready: Arrived) -> None:
 
 
 def _park(work: Work, inbox: Inbox, arrived: Arrived, failure: Failure) -> None:
-    inbox.park(arrived, failure)
-    _tell(work, arrived.key, failure)
+    if inbox.park(arrived, failure):
+        _tell(work, arrived.key, failure)
     log.error("a key was parked", extra={"handler": failure.handler, "error": failure.error})
 
 

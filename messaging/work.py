@@ -74,7 +74,8 @@ class Participant:
                     raise
                 log.info("a race was lost and is run again", extra={"attempt": attempt})
                 time.sleep(secrets.randbelow(20 * attempt) / 1000)
-        self.wake()
+        if work.said:
+            self.wake()
 
 
 class Work:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
 from markupsafe import Markup, escape
@@ -200,7 +201,16 @@ def as_json(message: Message) -> dict[str, Any]:
         "subject": message.subject,
         "body": message.body,
         "received_at": iso(message.received_at),
+        "message_id": senders_id(message),
     }
+
+
+def senders_id(message: Message) -> str | None:
+    """The sender's own id: of a mail in its Message-ID, of a text in the callback's ``m``."""
+    if message.channel == EMAIL:
+        found = re.search(r"^Message-ID: *<([^@>]+)@", message.source, re.MULTILINE | re.IGNORECASE)
+        return found.group(1) if found else None
+    return next(iter(parse_qs(urlsplit(message.callback).query).get("m", [])), None)
 
 
 def people_of(entries: Iterable[Entry]) -> list[Person]:
