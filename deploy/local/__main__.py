@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +18,14 @@ from deploy.local.children import CHECKOUT, Child
 from deploy.local.engines import kafka_of, postgres_of, provide_databases
 from deploy.local.front_door import front_door
 from deploy.local.ports import check_free
-from deploy.local.settings import PORTS, SERVICES, engines_elsewhere, settings_for
+from deploy.local.settings import (
+    PORTS,
+    ROLES,
+    SERVICES,
+    engines_elsewhere,
+    password_setting,
+    settings_for,
+)
 from deploy.local.supervisor import AskedToStop, Supervisor
 from deploy.local.trouble import Trouble
 
@@ -138,10 +146,26 @@ def product(var: Path, port: int) -> list[Child]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     return [
-        *(services(kind, name.lower()) for name in SERVICES for kind in ("web", "worker")),
+        *(
+            replace(services(kind, name.lower()), hidden=hidden_from(name, os.environ))
+            for name in SERVICES
+            for kind in ("web", "worker")
+        ),
         Child(name="sandbox", command=(sys.executable, "-m", "deploy.sandbox")),
         front_door(var, port, os.environ),
     ]
+
+
+def hidden_from(service: str, settings: Mapping[str, str]) -> frozenset[str]:
+    """What one service must not see: the others' databases and keys, owners' and passwords."""
+    others = tuple(f"{other}_" for other in SERVICES if other != service)
+    return frozenset(
+        name
+        for name in settings
+        if name.startswith(others)
+        or name.endswith("_OWNER_URL")
+        or name in map(password_setting, ROLES)
+    )
 
 
 def readiness_urls() -> list[str]:

@@ -21,6 +21,8 @@ class Child:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Settings of ours that it is not given: other services' keys are none of its business.
+    hidden: frozenset[str] = frozenset()
     stop_signal: signal.Signals = signal.SIGTERM
     stage: int = 0
 
@@ -39,7 +41,11 @@ def start(child: Child, logs: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             tied(child.command, child.stop_signal),
             cwd=CHECKOUT,
-            env={**os.environ, **child.environment},
+            env={
+                name: value
+                for name, value in {**os.environ, **child.environment}.items()
+                if name not in child.hidden
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
