@@ -47,7 +47,18 @@ _REPLY_TASKS = {
 }
 
 #: Reasons for which a message is withdrawn as a matter of course, and nobody needs to act.
-_ORDINARY = frozenset({"withdrawn", "cancelled", "died", "held", "superseded", "answered"})
+_ORDINARY = frozenset(
+    {
+        "answered",
+        "cancelled",
+        "died",
+        "held",
+        "next_channel",
+        "stop",
+        "withdrawn",
+        "wrong_number",
+    }
+)
 
 
 def offer_made(event: AssignmentOffered, work: Work) -> Iterable[Event]:
@@ -192,7 +203,8 @@ def reply_received(event: ReplyReceived, work: Work) -> Iterable[Event]:
     kind = _REPLY_TASKS.get(event.meaning)
     if kind is not None:
         about = event.reply_id if kind in ("danger", "unclear_reply") else event.sender_id
-        work.store.open_task(kind, about, _of(work, event.subject_id, event.discharge_id))
+        discharge = _of(work, event.subject_id, event.discharge_id)
+        work.store.open_task(kind, about, discharge, facility_id=event.facility_id)
     work.store.step(
         event.subject_id,
         event.discharge_id,
@@ -305,7 +317,7 @@ def _tell_message(work: Work, event: MessageEvent, what: str, **words: Any) -> N
 
 def _ask(work: Work, event: MessageEvent, kind: str) -> None:
     discharge = _of(work, event.subject_id, event.discharge_id)
-    work.store.open_task(kind, event.message_id, discharge)
+    work.store.open_task(kind, event.message_id, discharge, facility_id=event.facility_id)
 
 
 ON: dict[type[Event], list[Any]] = {

@@ -216,9 +216,10 @@ class Store:
 
     def change(self, discharge: Discharge, **changes: Any) -> None:
         """Move a discharge on; a parked one shows its new state once it is released."""
-        if discharge.state == "parked" and changes.get("state") not in (None, "closed"):
-            if "unparked_state" not in changes:
-                changes["unparked_state"] = changes.pop("state")
+        unparking = "unparked_state" in changes
+        moving = changes.get("state") not in (None, "closed")
+        if discharge.state == "parked" and moving and not unparking:
+            changes["unparked_state"] = changes.pop("state")
         self._now[discharge.id] = replace(self._now[discharge.id], **changes)
 
     def add(self, discharge: Discharge, visit_token: str, details: Sealed) -> None:
@@ -243,8 +244,18 @@ class Store:
             }
         )
 
-    def open_task(self, kind: str, about: UUID, discharge: Discharge | None) -> None:
-        """Ask a person for something; the same thing is asked once at a time."""
+    def open_task(
+        self,
+        kind: str,
+        about: UUID,
+        discharge: Discharge | None,
+        *,
+        facility_id: UUID | None = None,
+    ) -> None:
+        """Ask a person for something; the same thing is asked once at a time.
+
+        What belongs to no facility (a stranger's words of danger) is everybody's.
+        """
         made = TASKS[kind]
         urgent = discharge is not None and discharge.high_risk
         self._tasks.append(
@@ -252,7 +263,7 @@ class Store:
                 "id": uuid4(),
                 "kind": kind,
                 "about": about,
-                "facility_id": discharge.facility_id if discharge else None,
+                "facility_id": discharge.facility_id if discharge else facility_id,
                 "client_id": discharge.client_id if discharge else None,
                 "discharge_id": discharge.id if discharge else None,
                 "owner": made.owner,

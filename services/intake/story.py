@@ -52,11 +52,15 @@ def discharge_story(
 
 
 def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> list[dict[str, Any]]:
-    """What needs a person at this facility, riskiest and oldest first."""
+    """What needs a person at this facility, riskiest and oldest first.
+
+    What belongs to no facility, such as a stranger's words of danger, every facility sees.
+    """
     with participant.engine.connect() as conn:
         rows = conn.execute(
             select(TASK)
-            .where(TASK.c.done_at.is_(None), TASK.c.facility_id == facility_id)
+            .where(TASK.c.done_at.is_(None))
+            .where(or_(TASK.c.facility_id == facility_id, TASK.c.facility_id.is_(None)))
             .order_by(TASK.c.high_risk.desc(), TASK.c.due_at)
         ).all()
         owners = _owners(participant, conn, facility_id)

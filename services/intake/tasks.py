@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from contracts.event import Event
 from messaging.work import Participant, Work
@@ -25,7 +25,8 @@ def finish(
     def command(work: Work) -> Iterable[Event]:
         row = work.conn.execute(
             select(TASK)
-            .where(TASK.c.id == task_id, TASK.c.facility_id == facility_id)
+            .where(TASK.c.id == task_id)
+            .where(or_(TASK.c.facility_id == facility_id, TASK.c.facility_id.is_(None)))
             .with_for_update()
         ).first()
         if row is None:

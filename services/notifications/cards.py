@@ -78,7 +78,9 @@ def end(work: Work, assignment_id: UUID) -> None:
     )
 
 
-def no_second_channel(work: Work, assignment: Assignment) -> MessageSuppressed:
+def no_second_channel(
+    work: Work, assignment: Assignment, facility_id: UUID | None
+) -> MessageSuppressed:
     """The code cannot be sent apart from the link, so a person calls the mentor."""
     return MessageSuppressed(
         subject_id=assignment.client_id,
@@ -88,6 +90,7 @@ def no_second_channel(work: Work, assignment: Assignment) -> MessageSuppressed:
         channel="none",
         at=work.now,
         discharge_id=assignment.discharge_id,
+        facility_id=facility_id,
         reason="no_second_channel",
     )
 

@@ -110,11 +110,10 @@ class Handlers:
     def consent_revoked(self, event: ConsentRevoked, work: Work) -> Iterable[Event]:
         """What has not left on this channel does not leave."""
         work.store.agree(event.client_id, event.channel, agreed=False)
-        return self._planner(work).withdraw(
-            "no_consent",
-            person_id=event.client_id,
-            channel=CHANNEL_OF_CONSENT.get(event.channel, ""),
-        )
+        channel = CHANNEL_OF_CONSENT.get(event.channel, "")
+        planner = self._planner(work)
+        for message in work.store.planned(person_id=event.client_id, channel=channel):
+            yield from planner.reroute(message, "no_consent")
 
     def discharge_held(self, event: DischargeHeld, work: Work) -> Iterable[Event]:
         """Nothing leaves for now."""
@@ -340,7 +339,7 @@ class Handlers:
         channels = channels_of(mentor, set())
         if len(channels) < 2:
             yield from planner.tell_mentor("card_by_coordinator", mentor.id, assignment)
-            yield cards.no_second_channel(work, assignment)
+            yield cards.no_second_channel(work, assignment, mentor.facility_id)
             return
         cards.make(work, self.tokens, uuid4(), assignment)
         for purpose, channel in zip(("card", "card_code"), channels, strict=False):

@@ -218,15 +218,21 @@ class _Incoming:
 
     def _stop_start_help(self, meaning: Meaning, token: str | None, prefix: str) -> Iterator[Event]:
         if meaning is Meaning.STOP:
-            yield from self._planner.withdraw(
-                "stopped", person_id=self._person.id, channel=self._channel
-            )
+            # One STOP ends all automated messages to this person, on every channel.
+            for address in self._addresses(token):
+                self._work.store.stop(address)
+            yield from self._planner.withdraw("stop", person_id=self._person.id)
             self._answer(f"{prefix}stopped")
-        elif meaning is Meaning.START and token is not None:
-            self._work.store.start(token)
+        elif meaning is Meaning.START:
+            for address in self._addresses(token):
+                self._work.store.start(address)
             self._answer(f"{prefix}started")
         elif meaning is Meaning.HELP:
             self._answer(f"{prefix}help")
+
+    def _addresses(self, token: str | None) -> set[str]:
+        known = (token, self._person.mobile_token, self._person.email_token)
+        return {address for address in known if address is not None}
 
     def _unlink(self, token: str | None) -> Iterator[Event]:
         """The address is somebody else's: it is not written to, and no longer theirs."""
@@ -257,6 +263,7 @@ class _Incoming:
             received_at=self._work.now,
             assignment_id=question.assignment_id if question else None,
             discharge_id=question.discharge_id if question else person.discharge_id,
+            facility_id=person.facility_id,
         )
 
 
@@ -325,6 +332,7 @@ def _apply_receipt(
         "channel": row.channel,
         "at": work.now,
         "discharge_id": row.discharge_id,
+        "facility_id": row.facility_id,
     }
     if row.state in ("unconfirmed", "leased") and state != "failed":
         yield MessageHandedOver(

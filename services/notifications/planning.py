@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -152,6 +152,18 @@ class Planner:
             )
         )
 
+    def reroute(self, message: Message, reason: str) -> Iterator[Event]:
+        """Withdraw an unsent message and say it on the next agreed channel, if there is one."""
+        person: Person | None = self.work.store.persons.get(message.subject_id)
+        agreed = self.work.store.consents.get(message.subject_id, set())
+        left = channels_of(person, agreed) if person and not message.is_answer else []
+        following = next((channel for channel in left if channel != message.channel), None)
+        if following is not None:
+            self.work.store.plan(replace(message, id=uuid4(), channel=following))
+            reason = "next_channel"
+        self.work.store.suppress(message, reason)
+        yield suppressed(message, reason, self.work.now)
+
     def withdraw(self, reason: str, **match: object) -> Iterator[Event]:
         """Withdraw unsent messages; an answer to somebody who has just written still goes."""
         for message in self.work.store.planned(**match):
@@ -170,5 +182,6 @@ def suppressed(message: Message, reason: str, now: datetime) -> MessageSuppresse
         channel=message.channel,
         at=now,
         discharge_id=message.discharge_id,
+        facility_id=message.facility_id,
         reason=reason,
     )

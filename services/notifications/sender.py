@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 #: How many messages are leased together; each is then handed over by a thread of its own.
 BATCH = 24
 THREADS = 6
+#: What forbids one channel says nothing about the next.
+_ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 #: A sender that has not recorded an outcome by then is taken for dead.
 LEASE = timedelta(minutes=4)
 
@@ -134,7 +136,8 @@ class Sender:
         if reason is not None:
             yield from self._suppress(work, row, message, reason)
             return
-        assert facility is not None and address is not None
+        assert facility is not None
+        assert address is not None
         opening = _opening(work.now, message, person, facility)
         if opening > work.now:
             yield from self._delay(work, row, message, opening)
@@ -204,6 +207,8 @@ class Sender:
 
     @staticmethod
     def _suppress(work: Work, row: Any, message: Message, reason: str) -> Iterator[Event]:
+        if reason in _ONE_CHANNELS_OWN and next_channel_after(work, row) is not None:
+            reason = "next_channel"
         work.conn.execute(
             update(MESSAGE).where(MESSAGE.c.id == row.id).values(state="suppressed", reason=reason)
         )
@@ -354,6 +359,7 @@ def _shared(message: Message, at: datetime) -> dict[str, Any]:
         "channel": message.channel,
         "at": at,
         "discharge_id": message.discharge_id,
+        "facility_id": message.facility_id,
     }
 
 
