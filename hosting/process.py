@@ -160,5 +160,5 @@ _WAITING = text("SELECT (SELECT count(*) FROM parked_key), (SELECT count(*) FROM
 class _Quiet(WSGIRequestHandler):
     """Health is asked every few seconds and is not worth a line each time."""
 
-    def log(self, type: str, message: str, *args: Any) -> None:
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         """Say nothing."""

@@ -251,7 +251,8 @@ def test_what_a_message_says_stays_out_of_logs() -> None:
 def test_the_first_text_holds_what_the_carriers_require(language: str) -> None:
     text = render("first", "sms", language, ORDINARY).text
 
-    for required in ("Bridge", "Sam", "3", "STOP", {"en": "HELP", "es": "AYUDA"}[language]):
+    often = {"en": "frequency", "es": "frecuencia"}[language]
+    for required in ("Bridge", "Sam", often, "STOP", {"en": "HELP", "es": "AYUDA"}[language]):
         assert required in text
     assert re.search("rates may apply|tarifas", text)
     assert "Jo" not in text.split()

@@ -203,6 +203,7 @@ def test_messages_are_found_by_a_number_whose_plus_was_not_escaped(
             "subject": None,
             "body": "Hello ✓",
             "received_at": "2026-11-24T18:00:00.000Z",
+            "message_id": None,
         }
     ] == found
 

@@ -1,0 +1,173 @@
+"""What any broker must do; the one in memory passes what Kafka passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+
+from contracts.topics import Topic
+from messaging.broker import Consumer, Outgoing, Producer, Record, Written
+from messaging.kafka import KafkaReader, KafkaWriter, ensure_topics
+from messaging.memory import MemoryBroker
+from messaging.unavailable import Unavailable
+
+
+@dataclass
+class Broker:
+    """A broker with one fresh topic."""
+
+    topic: str
+    writer: Producer
+    reader: Callable[[str], Consumer]
+
+
+@pytest.fixture(params=["memory", "kafka"])
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """Each test runs on both."""
+    topic = f"suite-{uuid4().hex[:12]}"
+    if request.param == "memory":
+        memory = MemoryBroker()
+        yield Broker(
+            topic=topic,
+            writer=memory.writer(),
+            reader=lambda group: memory.reader(group, [topic]),
+        )
+        return
+    servers = request.getfixturevalue("engines")["KAFKA_SERVERS"]
+    made = Topic(name=topic, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
+    assert [topic] == ensure_topics(servers, [made], 1)
+    readers: list[Consumer] = []
+
+    def open_reader(group: str) -> Consumer:
+        readers.append(KafkaReader(servers, f"{topic}-{group}", [topic]))
+        return readers[-1]
+
+    writer = KafkaWriter(servers, "suite")
+    yield Broker(topic=topic, writer=writer, reader=open_reader)
+    for reader in readers:
+        reader.close()
+    writer.close()
+
+
+def _records(topic: str, count: int, keys: int = 5) -> list[Outgoing]:
+    return [
+        Outgoing(
+            topic=topic,
+            key=f"key-{number % keys}".encode(),
+            value=str(number).encode(),
+            headers=[("ce_id", str(number).encode())],
+        )
+        for number in range(count)
+    ]
+
+
+def _read(readers: list[Consumer], count: int, seconds: float = 20) -> list[Record]:
+    """Read until so many records came, or until nothing more comes."""
+    found: list[Record] = []
+    deadline = time.monotonic() + seconds
+    while len(found) < count and time.monotonic() < deadline:
+        for reader in readers:
+            found += reader.poll(0.2)
+    return found
+
+
+def test_every_record_is_acknowledged_with_its_place(broker: Broker) -> None:
+    outcomes = broker.writer.send(_records(broker.topic, 30))
+
+    places = [(o.partition, o.offset) for o in outcomes if isinstance(o, Written)]
+    assert 30 == len(set(places))
+
+
+def test_records_of_a_key_keep_their_order(broker: Broker) -> None:
+    broker.writer.send(_records(broker.topic, 60))
+
+    found = _read([broker.reader("g")], 60)
+
+    for number in range(5):
+        values = [int(r.value or b"") for r in found if r.key == f"key-{number}".encode()]
+        assert list(range(number, 60, 5)) == values
+
+
+def test_bytes_and_headers_come_as_they_were_written(broker: Broker) -> None:
+    garbage = Outgoing(topic=broker.topic, key=b"\xff", value=b"\x00\xfe", headers=[("x", b"\xff")])
+    broker.writer.send([garbage])
+
+    record = _read([broker.reader("g")], 1)[0]
+
+    assert (b"\xff", b"\x00\xfe", (("x", b"\xff"),)) == (record.key, record.value, record.headers)
+
+
+def test_what_was_not_hinted_comes_again_to_the_next_reader(broker: Broker) -> None:
+    broker.writer.send(_records(broker.topic, 20))
+    first = broker.reader("g")
+    _read([first], 20)
+
+    first.close()
+    again = _read([broker.reader("g")], 20)
+
+    assert 20 == len(again)
+
+
+def test_seeking_reads_from_there(broker: Broker) -> None:
+    broker.writer.send(_records(broker.topic, 10, keys=1))
+    reader = broker.reader("g")
+    partition = _read([reader], 10)[0].partition
+
+    reader.seek(broker.topic, partition, 4)
+
+    assert [4, 5, 6, 7, 8, 9] == [r.offset for r in _read([reader], 6)]
+
+
+def test_two_readers_of_a_group_share_everything(broker: Broker) -> None:
+    readers = [broker.reader("g"), broker.reader("g")]
+    for _ in range(10):
+        # Joining a group takes polls of every member.
+        for reader in readers:
+            reader.poll(0.1)
+    broker.writer.send(_records(broker.topic, 40, keys=12))
+
+    found = _read(readers, 40)
+
+    assert set(range(40)) == {int(r.value or b"") for r in found}
+
+
+def test_when_a_reader_leaves_the_other_takes_over(broker: Broker) -> None:
+    staying, leaving = broker.reader("g"), broker.reader("g")
+    for _ in range(10):
+        staying.poll(0.1)
+        leaving.poll(0.1)
+
+    leaving.close()
+    broker.writer.send(_records(broker.topic, 30, keys=12))
+
+    assert set(range(30)) <= {int(r.value or b"") for r in _read([staying], 30)}
+
+
+def test_a_broker_that_is_away_is_unavailable() -> None:
+    memory = MemoryBroker()
+    memory.away = True
+
+    outcomes = memory.writer().send(_records("t", 2))
+
+    assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
+    with pytest.raises(Unavailable):
+        memory.reader("g", ["t"]).poll(0)
+
+
+def test_a_kafka_that_is_away_is_unavailable_within_seconds() -> None:
+    began = time.monotonic()
+    reader = KafkaReader("127.0.0.1:9", "g", ["t"])
+    writer = KafkaWriter("127.0.0.1:9", "suite")
+
+    with pytest.raises(Unavailable):
+        reader.poll(0.2)
+    outcomes = writer.send(_records("t", 50))
+
+    assert all(isinstance(outcome, Exception) for outcome in outcomes)
+    assert time.monotonic() - began < 20
+    reader.close()
+    writer.close()
