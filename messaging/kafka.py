@@ -22,7 +22,7 @@ from contracts.topics import Topic
 from messaging.broker import Outgoing, Record, Written
 from messaging.unavailable import Unavailable
 
-#: The protocol's ceiling; naming it lets clients start while the broker is away.
+#: The protocol's ceiling; naming it lets us start while the broker is away.
 API_VERSION = (4, 1)
 #: The most records read at a time; a batch is one transaction.
 BATCH = 500

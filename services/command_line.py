@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         ("worker", _worker, "run a service's relay, consumer, timers and sender"),
     ):
         add(name, run, about).add_argument("service", choices=SERVICES)
-    add("migrate", _migrate, "bring every database to its newest revision")
+    migrating = add("migrate", _migrate, "bring every database, or one, to its newest revision")
+    migrating.add_argument("database", choices=[*SERVICES, "keys", "access"], nargs="?")
     topics = add("topics", _topics, "make the topics that are missing")
     topics.add_argument("--replication", type=int, default=1)
     token = add("token", _token, "make an API token for a facility and print it once")
@@ -100,13 +101,17 @@ def _worker(options: argparse.Namespace) -> int:
     return 0
 
 
-def _migrate(_: argparse.Namespace) -> int:
-    for name in SERVICES:
-        module = _service(name)
-        migrate(_needed(f"{name.upper()}_DATABASE_URL"), "messaging/migrations", module.MIGRATIONS)
-    migrate(_needed("KEYS_OWNER_URL"), "messaging/keys_migrations")
-    migrate(_needed("ACCESS_OWNER_URL"), "hosting/access_migrations")
-    print("the databases are at their newest revision")
+def _migrate(options: argparse.Namespace) -> int:
+    names = [options.database] if options.database else [*SERVICES, "keys", "access"]
+    for name in names:
+        if name in SERVICES:
+            own = f"services/{name}/migrations"
+            migrate(_needed(f"{name.upper()}_DATABASE_URL"), "messaging/migrations", own)
+        elif name == "keys":
+            migrate(_needed("KEYS_OWNER_URL"), "messaging/keys_migrations")
+        else:
+            migrate(_needed("ACCESS_OWNER_URL"), "hosting/access_migrations")
+    print("at the newest revision: " + ", ".join(names))
     return 0
 
 

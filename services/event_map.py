@@ -32,7 +32,7 @@ def event_map() -> str:
     tables = hears()
     rows = ["| event | said by | keyed by | heard by |", "|---|---|---|---|"]
     flows: dict[tuple[str, str], int] = {}
-    for name, event in EVENTS.items():
+    for name, event in sorted(EVENTS.items(), key=_place):
         heard = []
         for service, table in tables.items():
             if event in table:
@@ -46,6 +46,12 @@ def event_map() -> str:
     picture = ["```mermaid", "flowchart LR"]
     picture += [f"  {a} -- {count} events --> {b}" for (a, b), count in flows.items()]
     return "\n".join([*rows, "", *picture, "```"])
+
+
+def _place(item: tuple[str, type[Event]]) -> tuple[tuple[str, ...], str]:
+    """What one service says stands together."""
+    name, event = item
+    return event.publishers, name
 
 
 def write_into(document: Path) -> None:

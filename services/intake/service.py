@@ -17,7 +17,6 @@ from services.intake.store import Store
 
 NAME = "intake"
 PREFIX = ""
-MIGRATIONS = "services/intake/migrations"
 
 
 @dataclass(frozen=True, kw_only=True)

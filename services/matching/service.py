@@ -16,7 +16,6 @@ from services.matching.store import Store
 
 NAME = "matching"
 PREFIX = "/matching"
-MIGRATIONS = "services/matching/migrations"
 
 
 @dataclass(frozen=True, kw_only=True)

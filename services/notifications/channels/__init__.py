@@ -1,4 +1,4 @@
-"""How a message is handed over: one file a channel, one line in ``CHANNELS``.
+"""How a message is handed over: one file a channel, one line in the service's ``CHANNELS``.
 
 What became of a message is decided by how far the conversation had come, never by the type of an
 error: once the network may have taken it and cannot say so, the outcome is *unknown*, and nothing
@@ -7,7 +7,7 @@ is sent again by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -53,11 +53,3 @@ class Channel(Protocol):
 
 
 ChannelFactory = Callable[..., Channel]
-
-
-def channels() -> Mapping[str, ChannelFactory]:
-    """Every channel by name; made from the settings of notifications."""
-    from services.notifications.channels.email import SmtpChannel
-    from services.notifications.channels.sms import TwilioChannel
-
-    return {"sms": TwilioChannel, "email": SmtpChannel}
