@@ -115,11 +115,12 @@ class Inbox:
         conn, now = self._work.conn, self._work.now
         row = {"key": one.key, "parked_at": now, "attempts": 1}
         row |= {"handler": failure.handler, "error": failure.error}
-        fresh = conn.execute(upsert(PARKED_KEY).values(row).on_conflict_do_nothing()).rowcount
+        mine = upsert(PARKED_KEY).values(row).on_conflict_do_nothing().returning(PARKED_KEY.c.key)
+        fresh = conn.execute(mine).first() is not None
         self._parked.add(one.key)
         self._behind.append(one)
         self._count(one, "parked")
-        return fresh == 1
+        return fresh
 
     def is_parked(self, key: UUID) -> bool:
         """Whether this key waits for a person."""

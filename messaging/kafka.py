@@ -229,9 +229,17 @@ def _ids(consumer: KafkaConsumer, topic: Topic) -> Iterator[UUID]:
     while any(consumer.position(place) < end for place, end in ends.items()):
         for group in consumer.poll(timeout_ms=500).values():
             for record in group:
-                for name, value in record.headers:
-                    if name == "ce_id":
-                        yield UUID(value.decode())
+                yield from _event_ids(record.headers)
+
+
+def _event_ids(headers: Iterable[tuple[str, bytes]]) -> Iterator[UUID]:
+    """The id of a record's event; none of a record that is no event."""
+    for name, value in headers:
+        if name == "ce_id":
+            try:
+                yield UUID(value.decode())
+            except ValueError:
+                return
 
 
 def _admin(servers: str) -> KafkaAdminClient:

@@ -114,8 +114,8 @@ def attempt(participant: Participant, key: UUID, name: str, command: Command) ->
         def park(work: Work) -> Sequence[Event]:
             row = {"key": key, "parked_at": work.now, "attempts": 1}
             row |= {"handler": failure.handler, "error": failure.error}
-            fresh = work.conn.execute(insert(PARKED_KEY).values(row).on_conflict_do_nothing())
-            if fresh.rowcount:
+            mine = insert(PARKED_KEY).values(row).on_conflict_do_nothing()
+            if work.conn.execute(mine.returning(PARKED_KEY.c.key)).first() is not None:
                 _tell(work, key, failure)
             return ()
 

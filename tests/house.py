@@ -119,9 +119,7 @@ class House:
         self.sender = self._make_sender()
         self._relays = [Relay(n, p.engine, self.broker.writer()) for n, p in self._each()]
         self._subscribers = [
-            Subscriber(
-                p, self.broker.reader(n, [t.name for who, t in TOPICS.items() if who != n])
-            )
+            Subscriber(p, self.broker.reader(n, [t.name for who, t in TOPICS.items() if who != n]))
             for n, p in self._each()
         ]
         self._timers = [TimerLoop(p) for _, p in self._each()]
@@ -138,9 +136,7 @@ class House:
 
     def load_demo(self) -> None:
         """The two facilities and twelve mentors of the demo."""
-        stored, errors = load_facilities(
-            self.desk, (DEMO / "demo-facilities.toml").read_bytes()
-        )
+        stored, errors = load_facilities(self.desk, (DEMO / "demo-facilities.toml").read_bytes())
         assert (["north", "south"], []) == (stored, errors)
         self.settle()
         self.load_mentors((DEMO / "demo-mentors.csv").read_text())
@@ -154,10 +150,26 @@ class House:
     def register(self, **changes: Any) -> dict[str, Any]:
         """Enter a discharge through the API and let everything follow; its story."""
         body = a_discharge(self.clock.now(), **changes)
+        found = self.register_only(**changes)
+        self.settle()
+        return self.story(found["id"], body["facility"])
+
+    def register_only(self, **changes: Any) -> dict[str, Any]:
+        """Enter a discharge through the API; nothing else happens yet."""
+        body = a_discharge(self.clock.now(), **changes)
         answer = self.api(body["facility"]).post("/api/discharges", json=body)
         assert answer.status_code == 202, answer.get_data(as_text=True)
-        self.settle()
-        return self.story(answer.get_json()["id"], body["facility"])
+        found: dict[str, Any] = answer.get_json()
+        return found
+
+    def settle_matching(self) -> None:
+        """A matching worker of its own, beside others, until it finds nothing more to do."""
+        Relay("intake", self.intake.engine, self.broker.writer()).step()
+        topics = [topic.name for who, topic in TOPICS.items() if who != "matching"]
+        subscriber = Subscriber(self.matching, self.broker.reader("matching", topics))
+        while subscriber.step():
+            pass
+        subscriber.close()
 
     def story(self, discharge_id: str, facility: str = "north") -> dict[str, Any]:
         """The story of a discharge, from the API."""

@@ -50,7 +50,7 @@ def _add_doors(api: Blueprint, desk: Desk, mode: str) -> None:
         facility = _own_facility(desk, data)
         body: DischargeBody = read_body(DischargeBody, data)
         accepted = desk.register(
-            facility, body, caller=g.caller, answer_key=_answer_key(desk, data)
+            facility, body, caller=g.scope, answer_key=_answer_key(desk, data)
         )
         response = jsonify(accepted.as_json())
         response.headers["Location"] = f"/api/discharges/{accepted.id}"
@@ -63,7 +63,7 @@ def _add_doors(api: Blueprint, desk: Desk, mode: str) -> None:
             raise Problem(415, "The content type is not HL7 v2", f"Send '{CONTENT_TYPE}'.")
         facility = _facility(desk, g.scope)
         return Response(
-            door.answer(request.get_data(), facility, caller=g.caller), content_type=CONTENT_TYPE
+            door.answer(request.get_data(), facility, caller=g.scope), content_type=CONTENT_TYPE
         )
 
 

@@ -471,6 +471,7 @@ class _Visit:
         for one in work.store.discharges_of(self._client_id):
             if one.is_open:
                 _close(work, one, "died")
+        work.store.close_every_task(self._client_id, because="died")
         if self._died:
             return
         self._died = True

@@ -286,6 +286,15 @@ class Store:
             self._tasks = [t for t in self._tasks if (t["kind"], t["about"]) != (kind, about)]
             self._done.append({"b_kind": kind, "b_about": about, "b_because": because})
 
+    def close_every_task(self, client_id: UUID, *, because: str) -> None:
+        """Nobody is asked for anything about this client any more."""
+        self._tasks = [t for t in self._tasks if t["client_id"] != client_id]
+        self._conn.execute(
+            update(TASK)
+            .where(TASK.c.client_id == client_id, TASK.c.done_at.is_(None))
+            .values(done_at=self._work.now, done_because=because, done_by="itself")
+        )
+
     def flush(self) -> None:
         """Write what changed."""
         changed = [

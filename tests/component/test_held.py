@@ -1,0 +1,218 @@
+"""What holds a discharge, who is told, and what lets it go on."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.intake.domain import HOLDS
+from services.intake.facilities import load_facilities
+from tests.house import DEMO, House, a_discharge
+
+CLIENT = "+15035550123"
+MINIMAL = ("name", "born_on", "mobile", "email", "discharged_at", "consents")
+
+
+def missing(story: dict[str, Any]) -> set[str]:
+    return {one["what"] for one in story["missing"]}
+
+
+def bare(center: House, **changes: Any) -> dict[str, Any]:
+    """A discharge of which only the numbers are known."""
+    return center.register(
+        **dict.fromkeys(MINIMAL),
+        **dict.fromkeys(("language", "time_zone", "reason", "needs", "pathways")),
+        **changes,
+    )
+
+
+def events(center: House, discharge_id: str) -> list[str]:
+    """What intake has said about the client of a discharge."""
+    return [
+        row.type
+        for row in center.rows(
+            "intake",
+            "SELECT o.type FROM outbox o JOIN discharge d ON d.client_id = o.key"
+            " WHERE d.id = cast(:id AS uuid) ORDER BY o.seq",
+            id=discharge_id,
+        )
+    ]
+
+
+def put(center: House, path: str, **body: Any) -> None:
+    answer = center.api().put(path, json={"facility": "north", "record_number": "R-1001"} | body)
+    assert 200 == answer.status_code, answer.get_data(as_text=True)
+    center.settle()
+
+
+def test_three_numbers_are_stored_and_each_missing_thing_is_named(center: House) -> None:
+    story = bare(center)
+
+    assert "held" == story["state"]
+    assert {"name", "born_on", "discharged_at", "channel"} == missing(story)
+    assert all(one["remedy"] for one in story["missing"])
+    assert ["held"] == [task["kind"] for task in center.tasks()]
+    assert [] == center.network.letters
+
+
+HELD_BY: dict[str, dict[str, Any]] = {
+    "name": {"name": None},
+    "born_on": {"born_on": None},
+    "under_18": {"born_on": "2009-01-31"},
+    "channel": {"mobile": None, "email": None},
+    "incarcerated": {"reason": "incarcerated"},
+    "transferred": {"reason": "transferred"},
+}
+
+
+@pytest.mark.parametrize("reason", HELD_BY)
+def test_a_discharge_is_held_for_its_reason_alone(center: House, reason: str) -> None:
+    story = center.register(**HELD_BY[reason])
+
+    assert "held" == story["state"]
+    assert [{"what": reason, "remedy": HOLDS[reason]}] == story["missing"]
+    assert ["held"] == [task["kind"] for task in center.tasks()]
+    assert [] == center.network.letters
+
+
+@pytest.mark.parametrize("days", [-100, 3])
+def test_a_discharge_of_another_time_is_held_for_a_word(center: House, days: int) -> None:
+    left = center.clock.now() + timedelta(days=days)
+
+    story = center.register(discharged_at=left.isoformat())
+
+    assert {"discharged_at"} == missing(story)
+
+
+@pytest.mark.parametrize("consents", [None, {}])
+def test_without_consent_nobody_is_written_to(center: House, consents: Any) -> None:
+    story = center.register(consents=consents)
+
+    assert {"channel"} == missing(story)
+    assert [] == center.network.letters
+
+
+@pytest.mark.parametrize("named", ["unit", "service"])
+def test_an_unmapped_place_of_a_feed_holds_until_it_is_mapped(center: House, named: str) -> None:
+    map_places(center, units=["West 2"], services=["Detox"])
+
+    strange = center.register(**{named: "Somewhere"})
+    known = center.register(
+        visit_number="V-2",
+        record_number="R-2",
+        unit="West 2",
+        service="Detox",
+        mobile="+15035550124",
+    )
+
+    assert {named} == missing(strange)
+    assert "offered" == known["state"]
+
+
+def map_places(center: House, **places: list[str]) -> None:
+    file = (DEMO / "demo-facilities.toml").read_text().split("[[facility]]")[1]
+    mapped = "".join(f"{name} = {json.dumps(found)}\n" for name, found in places.items())
+    stored, errors = load_facilities(center.desk, f"[[facility]]\n{mapped}{file}".encode())
+    assert (["north"], []) == (stored, errors)
+    center.settle()
+
+
+def test_the_same_visit_sent_again_complete_goes_on_by_itself(center: House) -> None:
+    held = bare(center)
+
+    story = center.register()
+
+    assert held["id"] == story["id"]
+    assert "offered" == story["state"]
+    assert [] == story["missing"]
+    assert [] == center.tasks()
+    assert 1 == len(center.network.to(CLIENT))
+    assert ["DischargeHeld", "ClientDischarged"] == [
+        kind for kind in events(center, story["id"]) if "Discharge" in kind
+    ]
+
+
+def test_a_consent_that_comes_later_lets_it_go_on(center: House) -> None:
+    held = center.register(consents=None)
+
+    put(center, "/api/consents", consents=a_discharge(center.clock.now())["consents"])
+
+    assert "offered" == center.story(held["id"])["state"]
+    assert 1 == len(center.network.to(CLIENT))
+    assert [] == center.tasks()
+
+
+def test_an_address_that_comes_later_lets_it_go_on(center: House) -> None:
+    held = center.register(mobile=None, email=None)
+
+    put(center, "/api/contact", mobile="+15035550123")
+
+    assert "offered" == center.story(held["id"])["state"]
+    assert 1 == len(center.network.to(CLIENT))
+
+
+def test_with_consents_on_file_a_discharge_needs_nobody(center: House) -> None:
+    put(center, "/api/consents", consents=a_discharge(center.clock.now())["consents"])
+    put(center, "/api/contact", mobile="+15035550123")
+
+    story = center.register(consents=None, mobile=None, email=None)
+
+    assert "offered" == story["state"]
+    assert 1 == len(center.network.to(CLIENT))
+    assert [] == center.tasks()
+
+
+def test_what_is_absent_from_the_consents_is_revoked(center: House) -> None:
+    story = center.register()
+    text = a_discharge(center.clock.now())["consents"]["text"]
+
+    put(center, "/api/consents", consents={"text": text})
+
+    in_force = center.rows("intake", "SELECT channel FROM consent WHERE revoked_at IS NULL")
+    assert ["text"] == [row.channel for row in in_force]
+    assert 1 == events(center, story["id"]).count("ConsentRevoked")
+
+
+def test_a_revoked_consent_stops_what_is_not_yet_sent(center: House) -> None:
+    center.clock.move(hours=12)
+    center.register()
+    before = list(center.network.to(CLIENT))
+
+    put(center, "/api/consents", consents={})
+    center.clock.move(hours=12)
+    center.settle()
+
+    states = center.rows("notifications", "SELECT state FROM message WHERE recipient = 'client'")
+    assert [] == before == center.network.to(CLIENT)
+    assert [] == center.network.to("sam@example.org")
+    assert {"suppressed"} == {row.state for row in states}
+
+
+@pytest.mark.parametrize(
+    ("changes", "hours"),
+    [({}, 24), ({"reason": "left_against_advice"}, 6), ({"high_risk": ["suicide_risk"]}, 6)],
+)
+def test_a_held_client_at_high_risk_is_looked_at_sooner(
+    center: House, changes: dict[str, Any], hours: int
+) -> None:
+    center.register(consents=None, **changes)
+
+    (task,) = center.tasks()
+
+    opened, due = (datetime.fromisoformat(task[name]) for name in ("opened_at", "due_at"))
+    assert timedelta(hours=hours) == due - opened
+
+
+def test_custody_stops_support_that_has_begun_until_the_client_is_free(center: House) -> None:
+    center.register(facility="south")
+
+    held = center.register(facility="south", reason="incarcerated")
+    free = center.register(facility="south", reason="other")
+
+    assert "held" == held["state"]
+    assert {"incarcerated"} == missing(held)
+    assert free["state"] == "assigned"
+    assert [] == center.tasks("south")
