@@ -43,6 +43,8 @@ PURPOSES: Mapping[str, frozenset[str]] = {
     "mentor_help": frozenset({"alias", "coordinator_phone"}),
     "mentor_unclear": frozenset({"alias"}),
     "ended_for_mentor": frozenset({"alias"}),
+    # To the facility's on-call person.
+    "on_call": frozenset({"alias"}),
 }
 
 #: Channel -> the values that every message on it needs besides.
