@@ -24,6 +24,7 @@ from contracts.topics import PUBLISHER_OF
 from contracts.wire import load
 from messaging import metrics
 from messaging.broker import Record, record_from_json, record_to_json
+from messaging.rows import insert_many, upsert_many
 from messaging.sealing import KeyAbsent, NotOurs
 from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
 
@@ -137,18 +138,12 @@ class Inbox:
         """Write cursors, the inbox, and what was kept for later."""
         conn, now = self._work.conn, self._work.now
         if self._applied:
-            conn.execute(insert(INBOX), [_inbox_row(one, now) for one in self._applied])
-            cursor = upsert(CURSOR)
-            conn.execute(
-                cursor.on_conflict_do_update(
-                    index_elements=[CURSOR.c.key, CURSOR.c.producer, CURSOR.c.epoch],
-                    set_={"seq": cursor.excluded.seq},
-                ),
-                [
-                    {"producer": who, "epoch": epoch, "key": key, "seq": seq}
-                    for (who, epoch, key), seq in self._moved().items()
-                ],
-            )
+            insert_many(conn, INBOX, [_inbox_row(one, now) for one in self._applied])
+            moved = [
+                {"producer": who, "epoch": epoch, "key": key, "seq": seq}
+                for (who, epoch, key), seq in self._moved().items()
+            ]
+            upsert_many(conn, CURSOR, moved, "key", "producer", "epoch")
         if self._gone:
             place = tuple_(EARLY.c.producer, EARLY.c.epoch, EARLY.c.key, EARLY.c.seq)
             conn.execute(delete(EARLY).where(place.in_(self._gone)))

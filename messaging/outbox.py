@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as ids
-from sqlalchemy import Connection, insert, literal_column, select
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, literal_column, select
 
 from contracts.event import Event, type_of
 from contracts.sealed import Sealed, sealed_fields
 from contracts.wire import dump
+from messaging.rows import insert_many
 from messaging.sealing import KeyView
 from messaging.tables import CURSOR, EPOCH, OUTBOX, STREAM
 
@@ -62,7 +62,10 @@ def record(
             }
         )
         next_seq[key] += 1
-    conn.execute(insert(OUTBOX), rows)
+    insert_many(conn, OUTBOX, rows)
+
+
+_AND_COUNT_ON = "ON CONFLICT (key) DO UPDATE SET seq = stream.seq + excluded.seq RETURNING key, seq"
 
 
 def bound_to(event_id: UUID, event: Event, field: str) -> str:
@@ -73,11 +76,8 @@ def bound_to(event_id: UUID, event: Event, field: str) -> str:
 def _take(conn: Connection, counts: Counter[UUID]) -> dict[UUID, int]:
     """The first free sequence number of each key, having taken as many as are needed."""
     rows = [{"key": key, "seq": counts[key]} for key in sorted(counts)]
-    statement = upsert(STREAM).values(rows)
-    statement = statement.on_conflict_do_update(
-        index_elements=[STREAM.c.key], set_={"seq": STREAM.c.seq + statement.excluded.seq}
-    )
-    taken = conn.execute(statement.returning(STREAM.c.key, STREAM.c.seq))
+    taken = insert_many(conn, STREAM, rows, _AND_COUNT_ON)
+    assert taken is not None
     return {row.key: row.seq - counts[row.key] + 1 for row in taken}
 
 

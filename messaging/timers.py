@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, tuple_
-from sqlalchemy.dialects.postgresql import insert
 
+from messaging.rows import upsert_many
 from messaging.tables import TIMER
 
 
@@ -54,12 +54,4 @@ class Timers:
             for t in self._wanted.values()
             if t is not None
         ]
-        if rows:
-            upsert = insert(TIMER)
-            self._conn.execute(
-                upsert.on_conflict_do_update(
-                    index_elements=[TIMER.c.key, TIMER.c.name],
-                    set_={"due_at": upsert.excluded.due_at, "data": upsert.excluded.data},
-                ),
-                rows,
-            )
+        upsert_many(self._conn, TIMER, rows, "key", "name")

@@ -49,9 +49,7 @@ def _add_doors(api: Blueprint, desk: Desk, mode: str) -> None:
         data = json_body()
         facility = _own_facility(desk, data)
         body: DischargeBody = read_body(DischargeBody, data)
-        accepted = desk.register(
-            facility, body, caller=g.scope, answer_key=_answer_key(desk, data)
-        )
+        accepted = desk.register(facility, body, caller=g.scope, answer_key=_answer_key(desk, data))
         response = jsonify(accepted.as_json())
         response.headers["Location"] = f"/api/discharges/{accepted.id}"
         return response, 202

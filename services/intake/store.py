@@ -33,6 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed
 from contracts.wire import load as load_wire
+from messaging.rows import NOTHING, insert_many
 from messaging.sealing import from_json, to_json
 from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
 
@@ -321,9 +322,8 @@ class Store:
                 self._done,
             )
         if self._tasks:
-            self._conn.execute(upsert(TASK).on_conflict_do_nothing(), self._tasks)
-        if self._steps:
-            self._conn.execute(insert(STEP), self._steps)
+            insert_many(self._conn, TASK, self._tasks, NOTHING)
+        insert_many(self._conn, STEP, self._steps)
 
 
 def client_id_of(conn: Any, facility_id: UUID, record_token: str) -> UUID | None:

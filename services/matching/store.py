@@ -22,7 +22,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
-    insert,
     select,
     text,
     update,
@@ -34,6 +33,7 @@ from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.sealed import Destroyed
 from contracts.wire import dump
+from messaging.rows import insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
@@ -421,17 +421,7 @@ class Store:
             for client in self.clients.values()
             if client != self._before.get(client.id)
         ]
-        if not rows:
-            return
-        statement = upsert(CLIENT)
-        names = [column.name for column in CLIENT.c if column.name != "id"]
-        self._conn.execute(
-            statement.on_conflict_do_update(
-                index_elements=[CLIENT.c.id],
-                set_={name: getattr(statement.excluded, name) for name in names},
-            ),
-            rows,
-        )
+        upsert_many(self._conn, CLIENT, rows, "id")
         self._before |= self.clients
 
     def _client_row(self, client: Client) -> dict[str, Any]:
@@ -459,7 +449,7 @@ class Store:
         if self._new:
             self._write_clients()
             rows = [{n: getattr(a, n) for n in _KEPT} for a in self._new.values()]
-            self._conn.execute(insert(ASSIGNMENT), rows)
+            insert_many(self._conn, ASSIGNMENT, rows)
             self._loaded |= self._new
             self._new = {}
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from contracts.intake import ContactDetails
 from contracts.notifications import MessageSuppressed
@@ -46,18 +45,14 @@ def code_of(tokens: SearchTokens, card_id: UUID) -> str:
 
 def make(work: Work, tokens: SearchTokens, card_id: UUID, assignment: Assignment) -> None:
     """A card for this assignment, unless there is one."""
-    work.conn.execute(
-        upsert(CARD)
-        .values(
-            id=card_id,
-            token=tokens.token("card", link_token(tokens, card_id)),
-            assignment_id=assignment.id,
-            mentor_id=assignment.mentor_id,
-            client_id=assignment.client_id,
-            wrong_codes=0,
-            made_at=work.now,
-        )
-        .on_conflict_do_nothing()
+    work.store.add_card(
+        id=card_id,
+        token=tokens.token("card", link_token(tokens, card_id)),
+        assignment_id=assignment.id,
+        mentor_id=assignment.mentor_id,
+        client_id=assignment.client_id,
+        wrong_codes=0,
+        made_at=work.now,
     )
 
 

@@ -37,6 +37,7 @@ from contracts.event import Event
 from contracts.intake import ContactDetails, FacilityPeople
 from contracts.matching import MentorContact
 from contracts.sealed import Destroyed
+from messaging.rows import NOTHING, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 
 if TYPE_CHECKING:
@@ -258,6 +259,12 @@ class Message:
 
 
 _MESSAGE = tuple(f.name for f in fields(Message))
+#: What was withdrawn because the discharge was held may be said after all.
+_OR_SAY_AFTER_ALL = (
+    "ON CONFLICT (once, channel) DO UPDATE SET state = excluded.state, due_at = excluded.due_at,"
+    " first_due_at = excluded.first_due_at, reason = excluded.reason"
+    " WHERE message.state = 'suppressed' AND message.reason = 'held'"
+)
 _PERSON = tuple(f.name for f in fields(Person) if f.name != "contact")
 #: An offer is answered first: it has a deadline and keeps a client waiting.
 _FIRST = {"offer": 0, "introduction": 1, "contact": 2}
@@ -273,12 +280,15 @@ class Store:
         self.consents: dict[UUID, set[str]] = {}
         self.assignments: dict[UUID, Assignment] = {}
         self.questions: dict[UUID, Question] = {}
+        self._asked_of: dict[UUID, set[UUID]] = {}
+        self._asked_about: dict[UUID, set[UUID]] = {}
         self._facilities: dict[UUID, Facility] = {}
         self._before: dict[UUID, Any] = {}
         self._planned: dict[UUID, Message] = {}
         self._new: list[Message] = []
         self._changed: dict[UUID, Message] = {}
         self._agreed: list[tuple[UUID, str, bool]] = []
+        self._cards: list[dict[str, Any]] = []
 
     def load(self, events: Sequence[Event]) -> None:
         """Lock and read the persons whom these events are about or name."""
@@ -302,7 +312,8 @@ class Store:
         for row in self._conn.execute(
             select(QUESTION).where(QUESTION.c.person_id.in_(wanted), QUESTION.c.state != "closed")
         ):
-            self.questions[row.id] = self._before[row.id] = Question(**row._mapping)
+            self._before[row.id] = question = Question(**row._mapping)
+            self._keep(question)
         columns = [MESSAGE.c[name] for name in _MESSAGE]
         for row in self._conn.execute(
             select(*columns)
@@ -391,47 +402,47 @@ class Store:
             state="waiting",
             asked_at=self._work.now,
         )
-        asked = {(q.assignment_id, q.kind) for q in self.questions.values()}
-        if (assignment.id, kind) not in asked:
-            self.questions[question.id] = question
+        if kind not in {q.kind for q in self._about(assignment.id)}:
+            self._keep(question)
             self._reopen(person_id)
 
     def close_questions(self, assignment_id: UUID, *kinds: str) -> None:
         """These questions about an assignment need no answer any more."""
-        for question in list(self.questions.values()):
-            if question.assignment_id == assignment_id and question.kind in kinds:
+        for question in self._about(assignment_id):
+            if question.kind in kinds:
                 self.questions[question.id] = replace(question, state="closed")
                 self._reopen(question.person_id)
 
     def open_question(self, person_id: UUID, *kinds: str) -> Question | None:
         """What the person was asked, of these kinds: the open one, else the oldest that waits."""
-        found = [
-            q
-            for q in self.questions.values()
-            if q.person_id == person_id and q.state != "closed" and q.kind in kinds
-        ]
+        found = [q for q in self._unanswered(person_id) if q.kind in kinds]
         found.sort(key=lambda q: (q.state != "open", q.asked_at, q.id))
         return found[0] if found else None
 
     def question_about(self, assignment_id: UUID, kind: str) -> Question | None:
         """The unanswered question of this kind about an assignment."""
-        return next(
-            (
-                q
-                for q in self.questions.values()
-                if (q.assignment_id, q.kind) == (assignment_id, kind) and q.state != "closed"
-            ),
-            None,
-        )
+        asked = self._about(assignment_id)
+        return next((q for q in asked if q.kind == kind and q.state != "closed"), None)
+
+    def _keep(self, question: Question) -> None:
+        self.questions[question.id] = question
+        self._asked_of.setdefault(question.person_id, set()).add(question.id)
+        self._asked_about.setdefault(question.assignment_id, set()).add(question.id)
+
+    def _about(self, assignment_id: UUID) -> list[Question]:
+        return [self.questions[i] for i in self._asked_about.get(assignment_id, ())]
+
+    def _unanswered(self, person_id: UUID) -> list[Question]:
+        mine = (self.questions[i] for i in self._asked_of.get(person_id, ()))
+        return [question for question in mine if question.state != "closed"]
 
     def _reopen(self, person_id: UUID) -> None:
-        mine = [
-            q for q in self.questions.values() if q.person_id == person_id and q.state != "closed"
-        ]
+        mine = self._unanswered(person_id)
         mine.sort(key=lambda q: (_FIRST[q.kind], q.asked_at, q.id))
         for number, question in enumerate(mine):
             state = "open" if number == 0 else "waiting"
-            self.questions[question.id] = replace(question, state=state)
+            if question.state != state:
+                self.questions[question.id] = replace(question, state=state)
 
     # Messages.
 
@@ -466,8 +477,13 @@ class Store:
         )
         return self._conn.execute(query.limit(1)).first() is not None
 
+    def add_card(self, **card: Any) -> None:
+        """A card for an assignment, unless there is one."""
+        self._cards.append(card)
+
     def flush(self) -> None:
         """Write what changed."""
+        insert_many(self._conn, CARD, self._cards, NOTHING)
         self._flush_persons()
         self._flush_consents()
         self._upsert(ASSIGNMENT, self.assignments)
@@ -489,7 +505,7 @@ class Store:
                     self._work.seal(person.contact, "contact", person.id, bound)
                 )
             rows.append(row)
-        self._upsert_rows(PERSON, rows)
+        upsert_many(self._conn, PERSON, rows, "id")
 
     def _flush_consents(self) -> None:
         for client_id, consent, agreed in self._agreed:
@@ -520,36 +536,10 @@ class Store:
                     for m in self._changed.values()
                 ],
             )
-        if self._new:
-            statement = upsert(MESSAGE)
-            self._conn.execute(
-                statement.on_conflict_do_update(
-                    index_elements=[MESSAGE.c.once, MESSAGE.c.channel],
-                    set_={
-                        "state": statement.excluded.state,
-                        "due_at": statement.excluded.due_at,
-                        "first_due_at": statement.excluded.first_due_at,
-                        "reason": statement.excluded.reason,
-                    },
-                    # What was withdrawn because the discharge was held may be said after all.
-                    where=(MESSAGE.c.state == "suppressed") & (MESSAGE.c.reason == "held"),
-                ),
-                [{name: getattr(m, name) for name in _MESSAGE} for m in self._new],
-            )
+        rows = [{name: getattr(m, name) for name in _MESSAGE} for m in self._new]
+        insert_many(self._conn, MESSAGE, rows, _OR_SAY_AFTER_ALL)
 
     def _upsert(self, table: Table, values: dict[UUID, Any]) -> None:
         changed = [v for v in values.values() if v != self._before.get(v.id)]
-        self._upsert_rows(table, [{f.name: getattr(v, f.name) for f in fields(v)} for v in changed])
-
-    def _upsert_rows(self, table: Table, rows: list[dict[str, Any]]) -> None:
-        if not rows:
-            return
-        statement = upsert(table)
-        others = [name for name in rows[0] if name != "id"]
-        self._conn.execute(
-            statement.on_conflict_do_update(
-                index_elements=[table.c.id],
-                set_={name: getattr(statement.excluded, name) for name in others},
-            ),
-            rows,
-        )
+        rows = [{f.name: getattr(v, f.name) for f in fields(v)} for v in changed]
+        upsert_many(self._conn, table, rows, "id")
