@@ -72,7 +72,7 @@ class Inbox:
         self.arrived = [self._open(one) for one in arrived]
         self._early = {place: self._open(one) for place, one in self._early.items()}
         self._gone: list[tuple[str, int, UUID, int]] = []
-        self._kept: list[tuple[Arrived, UUID]] = []
+        self._kept: dict[tuple[str, int, UUID, int], tuple[Arrived, UUID]] = {}
         self._behind: list[Arrived] = []
         self._applied: list[Arrived] = []
 
@@ -94,8 +94,7 @@ class Inbox:
             return
         waiting_on = self._waits_for(one.envelope)
         if waiting_on is not None:
-            self._kept.append((one, waiting_on))
-            self._early[self._id(one.envelope)] = one
+            self._keep(one, one.envelope, waiting_on)
             self._count(one, "early")
             return
         yield from self._apply(one, one.envelope)
@@ -147,10 +146,12 @@ class Inbox:
         if self._gone:
             place = tuple_(EARLY.c.producer, EARLY.c.epoch, EARLY.c.key, EARLY.c.seq)
             conn.execute(delete(EARLY).where(place.in_(self._gone)))
-        waiting = [pair for pair in self._kept if self._id(_said(pair[0])) in self._early]
-        if waiting:
-            rows = [_early_row(one, waiting_on, now) for one, waiting_on in waiting]
-            conn.execute(upsert(EARLY).values(rows).on_conflict_do_nothing())
+        rows = [
+            _early_row(one, waiting_on, now)
+            for place, (one, waiting_on) in self._kept.items()
+            if place in self._early
+        ]
+        upsert_many(conn, EARLY, rows, "producer", "epoch", "key", "seq")
         if self._behind:
             conn.execute(
                 insert(PARKED_EVENT),
@@ -168,10 +169,22 @@ class Inbox:
         for waiting in self._released_by(envelope.key):
             said = _said(waiting)
             place = self._id(said)
-            if place in self._early and self._waits_for(said) is None:
+            if place not in self._early:
+                continue
+            still = self._waits_for(said)
+            if still is not None:
+                # What it waited for has come, and something else has not: remember that one.
+                self._keep(waiting, said, still)
+            else:
                 del self._early[place]
+                self._kept.pop(place, None)
                 self._gone.append((said.producer, said.epoch, said.key, said.seq))
                 yield from self._apply(waiting, said)
+
+    def _keep(self, one: Arrived, envelope: Envelope, waiting_on: UUID) -> None:
+        place = self._id(envelope)
+        self._early[place] = one
+        self._kept[place] = (one, waiting_on)
 
     def _released_by(self, key: UUID) -> list[Arrived]:
         """Early events that may be waiting for this key, in the order of their streams."""

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS = Counter(
     "consumer_records",
-    "Records read, by what became of them: ok, duplicate, early, parked.",
+    "Records read, by what became of them: ok, duplicate, read_again, early, parked.",
     ["topic", "outcome"],
 )
 EVENT_AGE = Histogram(

@@ -121,6 +121,8 @@ class Subscriber:
         for row in stored:
             group = places[row.topic_id, row.partition]
             fresh = [record for record in group if record.offset >= row.next_offset]
+            again = metrics.RECORDS.labels(topic=row.topic, outcome="read_again")
+            again.inc(len(group) - len(fresh))
             if not fresh or fresh[0].offset != row.next_offset:
                 self._consumer.seek(row.topic, row.partition, row.next_offset)
                 continue
