@@ -111,7 +111,9 @@ def _store(participant: Any, facility: UUID, count: int) -> None:
         clients = [uuid4() for _ in range(min(PAGE, count - start))]
         participant.keyring.make(clients)
 
-        def command(work: Work, clients: list[UUID] = clients) -> Iterator[Event]:
+        def command(
+            work: Work, clients: list[UUID] = clients, start: int = start
+        ) -> Iterator[Event]:
             work.keys.need((p, c) for p in ("about", "contact") for c in clients)
             for number, client in enumerate(clients):
                 given = {"client_id": client, "wording": "text-1", "given_at": now}

@@ -1,6 +1,5 @@
 """gunicorn for every service: one worker with threads, and a second port for metrics alone."""
 
-import glob
 import os
 
 from prometheus_client import multiprocess
@@ -27,14 +26,10 @@ accesslog = None
 
 
 def on_starting(server):
-    """Begin with no metrics of an earlier run."""
+    """Let the master's lines look like everybody's."""
     from hosting.logs import set_up
 
     set_up(_SERVICE, "web")
-    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
-    os.makedirs(folder, exist_ok=True)
-    for file in glob.glob(os.path.join(folder, "*.db")):
-        os.remove(file)
 
 
 def child_exit(server, worker):

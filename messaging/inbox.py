@@ -24,7 +24,7 @@ from contracts.topics import PUBLISHER_OF
 from contracts.wire import load
 from messaging import metrics
 from messaging.broker import Record, record_from_json, record_to_json
-from messaging.rows import insert_many, upsert_many
+from messaging.rows import among, insert_many, upsert_many
 from messaging.sealing import KeyAbsent, NotOurs
 from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
 
@@ -223,7 +223,7 @@ class Inbox:
         return envelope.producer, envelope.epoch, envelope.key, envelope.seq
 
     def _load_early(self, keys: set[UUID]) -> dict[tuple[str, int, UUID, int], Arrived]:
-        query = select(EARLY).where(or_(EARLY.c.key.in_(keys), EARLY.c.waiting_on.in_(keys)))
+        query = select(EARLY).where(or_(among(EARLY.c.key, keys), among(EARLY.c.waiting_on, keys)))
         kept = (self._read(record_from_json(row.record)) for row in self._work.conn.execute(query))
         return {self._id(_said(one)): one for one in kept}
 
@@ -234,9 +234,9 @@ class Inbox:
             keys.add(one.key)
             if one.envelope is not None:
                 wanted |= {one.key, *(after.key for after in one.envelope.after)}
-        rows = conn.execute(select(CURSOR).where(CURSOR.c.key.in_(wanted)))
+        rows = conn.execute(select(CURSOR).where(among(CURSOR.c.key, wanted)))
         self._seqs: dict[_Place, int] = {(r.producer, r.epoch, r.key): r.seq for r in rows}
-        parked = conn.execute(select(PARKED_KEY.c.key).where(PARKED_KEY.c.key.in_(keys)))
+        parked = conn.execute(select(PARKED_KEY.c.key).where(among(PARKED_KEY.c.key, keys)))
         self._parked = set(parked.scalars())
 
     def _read(self, record: Record) -> Arrived:

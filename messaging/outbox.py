@@ -16,7 +16,7 @@ from sqlalchemy import Connection, literal_column, select
 from contracts.event import Event, type_of
 from contracts.sealed import Sealed, sealed_fields
 from contracts.wire import dump
-from messaging.rows import insert_many
+from messaging.rows import among, insert_many
 from messaging.sealing import KeyView
 from messaging.tables import CURSOR, EPOCH, OUTBOX, STREAM
 
@@ -93,8 +93,8 @@ def _known(conn: Connection, producer: str, epoch: int, said: Sequence[Said]) ->
         literal_column(f"'{producer}'").label("producer"),
         literal_column(str(int(epoch))).label("epoch"),
         STREAM.c.seq,
-    ).where(STREAM.c.key.in_(others))
-    theirs = select(CURSOR).where(CURSOR.c.key.in_(subjects | others))
+    ).where(among(STREAM.c.key, others))
+    theirs = select(CURSOR).where(among(CURSOR.c.key, subjects | others))
     known: _Known = {}
     for row in [*conn.execute(theirs), *(conn.execute(ours) if others else ())]:
         known.setdefault(row.key, []).append((row.producer, row.epoch, row.seq))

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, tuple_
+from sqlalchemy import Connection, text
 
 from messaging.rows import upsert_many
 from messaging.tables import TIMER
@@ -48,10 +48,17 @@ class Timers:
         """Write what was set and revoked."""
         revoked = [place for place, timer in self._wanted.items() if timer is None]
         if revoked:
-            self._conn.execute(delete(TIMER).where(tuple_(TIMER.c.key, TIMER.c.name).in_(revoked)))
+            keys, names = zip(*revoked, strict=True)
+            self._conn.execute(_REVOKE, {"keys": list(keys), "names": list(names)})
         rows = [
             {"key": t.key, "name": t.name, "due_at": t.due_at, "data": dict(t.data)}
             for t in self._wanted.values()
             if t is not None
         ]
         upsert_many(self._conn, TIMER, rows, "key", "name")
+
+
+_REVOKE = text(
+    "DELETE FROM timer USING unnest(CAST(:keys AS uuid[]), CAST(:names AS text[]))"
+    " AS gone(key, name) WHERE timer.key = gone.key AND timer.name = gone.name"
+)

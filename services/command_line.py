@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -36,6 +37,12 @@ def main(arguments: Sequence[str]) -> int:
         return run(options)
     except SettingsError as error:
         print(error, file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if not missing.startswith("services."):
+            raise
+        print(f"{missing} is not in this image; run the command where it is", file=sys.stderr)
         return 2
 
 
@@ -86,6 +93,7 @@ def _web(options: argparse.Namespace) -> int:
     folder = os.environ.get(f"{upper}_METRICS_FOLDER")
     if not folder:
         raise SettingsError(f"settings: {upper}_METRICS_FOLDER is missing (for its metrics files)")
+    _empty(Path(folder))
     root = Path(__file__).resolve().parent.parent
     os.environ |= {"PROMETHEUS_MULTIPROC_DIR": folder, "WARM_HANDOFF_SERVICE": options.service}
     os.environ["PROMETHEUS_DISABLE_CREATED_SERIES"] = "True"
@@ -93,6 +101,13 @@ def _web(options: argparse.Namespace) -> int:
     app = f"services.{options.service}.service:web()"
     config = str(root / "deploy" / "gunicorn.conf.py")
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", config, app])
+
+
+def _empty(folder: Path) -> None:
+    """Begin with no metrics of an earlier run; the app is imported before gunicorn's hooks run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
 
 
 def _worker(options: argparse.Namespace) -> int:
@@ -151,7 +166,8 @@ def _mentors(options: argparse.Namespace) -> int:
 
 
 def _parked(options: argparse.Namespace) -> int:
-    names = [options.service] if options.service else list(SERVICES)
+    here = [name for name in SERVICES if importlib.util.find_spec(f"services.{name}")]
+    names = [options.service] if options.service else here
     if options.action == "list":
         for name in names:
             for parked in parking.listed(_service(name).build().participant):

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed
 from contracts.wire import load as load_wire
-from messaging.rows import NOTHING, insert_many
+from messaging.rows import NOTHING, among, insert_many
 from messaging.sealing import from_json, to_json
 from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
 
@@ -190,13 +190,13 @@ class Store:
         wanted = sorted(client_ids)
         self._conn.execute(
             select(CLIENT.c.id)
-            .where(CLIENT.c.id.in_(wanted))
+            .where(among(CLIENT.c.id, wanted))
             .order_by(CLIENT.c.id)
             .with_for_update()
         )
         query = (
             select(*_SHOWN)
-            .where(DISCHARGE.c.client_id.in_(wanted))
+            .where(among(DISCHARGE.c.client_id, wanted))
             .order_by(DISCHARGE.c.accepted_at, DISCHARGE.c.id)
         )
         for row in self._conn.execute(query):

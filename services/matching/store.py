@@ -33,7 +33,7 @@ from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.sealed import Destroyed
 from contracts.wire import dump
-from messaging.rows import insert_many, upsert_many
+from messaging.rows import among, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
@@ -251,7 +251,7 @@ class Store:
     def load_clients(self, client_ids: Iterable[UUID]) -> None:
         """Lock and read these clients, in the order of their ids."""
         wanted = sorted(set(client_ids) - set(self.clients))
-        query = select(CLIENT).where(CLIENT.c.id.in_(wanted)).order_by(CLIENT.c.id)
+        query = select(CLIENT).where(among(CLIENT.c.id, wanted)).order_by(CLIENT.c.id)
         self._take_in(self._conn.execute(query.with_for_update()).all())
 
     def load_waiting(self, facility_id: UUID, *, beyond: Client | None, limit: int) -> list[Client]:
@@ -284,7 +284,7 @@ class Store:
             client = Client(**values, about=None if isinstance(about, Destroyed) else about)
             self.clients[row.id] = self._before[row.id] = client
         ids = [row.id for row in rows]
-        active = select(ASSIGNMENT).where(ASSIGNMENT.c.client_id.in_(ids), _ACTIVE)
+        active = select(ASSIGNMENT).where(among(ASSIGNMENT.c.client_id, ids), _ACTIVE)
         for row in self._conn.execute(active) if ids else ():
             assignment = Assignment(**row._mapping)
             self._active[row.client_id] = self._loaded[row.id] = assignment
@@ -322,7 +322,7 @@ class Store:
     def refused(self, client_ids: Iterable[UUID]) -> dict[UUID, frozenset[UUID]]:
         """For each client, the mentors who said no or to whom the client said no."""
         found: dict[UUID, set[UUID]] = {}
-        query = select(REFUSAL).where(REFUSAL.c.client_id.in_(list(client_ids)))
+        query = select(REFUSAL).where(among(REFUSAL.c.client_id, client_ids))
         pairs = [(row.client_id, row.mentor_id) for row in self._conn.execute(query)]
         for client_id, mentor_id in [*pairs, *self._refusals]:
             found.setdefault(client_id, set()).add(mentor_id)
@@ -340,7 +340,7 @@ class Store:
         taken: dict[UUID, set[int]] = {}
         asked: set[UUID] = set()
         held = select(ASSIGNMENT.c.mentor_id, ASSIGNMENT.c.place, ASSIGNMENT.c.state).where(
-            ASSIGNMENT.c.mentor_id.in_([row.id for row in rows]), _ACTIVE
+            among(ASSIGNMENT.c.mentor_id, [row.id for row in rows]), _ACTIVE
         )
         for row in self._conn.execute(held) if rows else ():
             taken.setdefault(row.mentor_id, set()).add(row.place)
@@ -390,7 +390,7 @@ class Store:
 
     def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:
         """Facilities by id."""
-        query = select(FACILITY).where(FACILITY.c.id.in_(list(ids)))
+        query = select(FACILITY).where(among(FACILITY.c.id, ids))
         return {row.id: Facility(**row._mapping) for row in self._conn.execute(query)}
 
     def put_facility(self, event: FacilityChanged) -> None:

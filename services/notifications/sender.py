@@ -27,6 +27,7 @@ from contracts.notifications import (
     MessageUnconfirmed,
 )
 from hosting.hours import is_open, narrower, next_opening, parse_hours
+from messaging.rows import among
 from messaging.sealing import to_json
 from messaging.tables import PARKED_KEY
 from messaging.work import Participant, Work
@@ -248,7 +249,7 @@ class Sender:
             ids = [leased.row.id for leased, _ in results]
             locked = (
                 select(MESSAGE.c.id, MESSAGE.c.state)
-                .where(MESSAGE.c.id.in_(ids))
+                .where(among(MESSAGE.c.id, ids))
                 .order_by(MESSAGE.c.id)
                 .with_for_update()
             )

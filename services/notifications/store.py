@@ -37,7 +37,7 @@ from contracts.event import Event
 from contracts.intake import ContactDetails, FacilityPeople
 from contracts.matching import MentorContact
 from contracts.sealed import Destroyed
-from messaging.rows import NOTHING, insert_many, upsert_many
+from messaging.rows import NOTHING, among, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 
 if TYPE_CHECKING:
@@ -299,25 +299,29 @@ class Store:
         wanted = sorted(set(ids) - set(self.persons))
         if not wanted:
             return
-        query = select(PERSON).where(PERSON.c.id.in_(wanted)).order_by(PERSON.c.id)
+        query = select(PERSON).where(among(PERSON.c.id, wanted)).order_by(PERSON.c.id)
         rows = self._conn.execute(query.with_for_update()).all()
         self._work.keys.need(("contact", row.id) for row in rows)
         for row in rows:
             person = self._person(row)
             self.persons[row.id] = self._before[row.id] = person
-        for row in self._conn.execute(select(CONSENT).where(CONSENT.c.client_id.in_(wanted))):
+        for row in self._conn.execute(select(CONSENT).where(among(CONSENT.c.client_id, wanted))):
             self.consents.setdefault(row.client_id, set()).add(row.channel)
-        for row in self._conn.execute(select(ASSIGNMENT).where(ASSIGNMENT.c.client_id.in_(wanted))):
+        for row in self._conn.execute(
+            select(ASSIGNMENT).where(among(ASSIGNMENT.c.client_id, wanted))
+        ):
             self.assignments[row.id] = self._before[row.id] = Assignment(**row._mapping)
         for row in self._conn.execute(
-            select(QUESTION).where(QUESTION.c.person_id.in_(wanted), QUESTION.c.state != "closed")
+            select(QUESTION).where(
+                among(QUESTION.c.person_id, wanted), QUESTION.c.state != "closed"
+            )
         ):
             self._before[row.id] = question = Question(**row._mapping)
             self._keep(question)
         columns = [MESSAGE.c[name] for name in _MESSAGE]
         for row in self._conn.execute(
             select(*columns)
-            .where(MESSAGE.c.subject_id.in_(wanted) | MESSAGE.c.person_id.in_(wanted))
+            .where(among(MESSAGE.c.subject_id, wanted) | among(MESSAGE.c.person_id, wanted))
             .where(MESSAGE.c.state == "planned")
         ):
             self._planned[row.id] = Message(**row._mapping)
@@ -375,7 +379,7 @@ class Store:
     def is_stopped(self, tokens: Iterable[str | None]) -> set[str]:
         """Which of these addresses have said stop."""
         query = select(STOPPED_ADDRESS.c.token).where(
-            STOPPED_ADDRESS.c.token.in_([token for token in tokens if token])
+            among(STOPPED_ADDRESS.c.token, [token for token in tokens if token])
         )
         return set(self._conn.execute(query).scalars())
 
@@ -508,16 +512,14 @@ class Store:
         upsert_many(self._conn, PERSON, rows, "id")
 
     def _flush_consents(self) -> None:
-        for client_id, consent, agreed in self._agreed:
-            if agreed:
-                row = {"client_id": client_id, "channel": consent}
-                self._conn.execute(upsert(CONSENT).values(row).on_conflict_do_nothing())
-            else:
-                self._conn.execute(
-                    delete(CONSENT).where(
-                        CONSENT.c.client_id == client_id, CONSENT.c.channel == consent
-                    )
-                )
+        """The last word about each (client, channel) counts."""
+        last = {(client, channel): agreed for client, channel, agreed in self._agreed}
+        given = [{"client_id": c, "channel": channel} for (c, channel), on in last.items() if on]
+        insert_many(self._conn, CONSENT, given, NOTHING)
+        for (client_id, channel), agreed in last.items():
+            if not agreed:
+                mine = delete(CONSENT).where(CONSENT.c.client_id == client_id)
+                self._conn.execute(mine.where(CONSENT.c.channel == channel))
 
     def _flush_questions(self) -> None:
         """Close and set back before opening: the index allows one open question at a time."""
