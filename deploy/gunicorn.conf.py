@@ -26,10 +26,12 @@ accesslog = None
 
 
 def on_starting(server):
-    """Let the master's lines look like everybody's."""
+    """Let gunicorn's own lines go where everybody's go, and be redacted as they are."""
     from hosting.logs import set_up
 
     set_up(_SERVICE, "web")
+    server.log.error_log.handlers.clear()
+    server.log.error_log.propagate = True
 
 
 def child_exit(server, worker):

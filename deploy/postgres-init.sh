@@ -2,33 +2,38 @@
 # Makes one role and one database for each service, and the two shared databases with their owners.
 set -euo pipefail
 
+run() {
+  psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --dbname postgres "$@"
+}
+
+# The password is taken from the environment by psql itself: not in a command line, which every
+# user of the machine can read, and in no log of the server.
 role() {
-  # The password goes in as a variable, so that no statement in a log ever holds it.
-  psql --set ON_ERROR_STOP=1 --set role="$1" --set password="$2" <<'SQL'
+  run --set role="$1" <<SQL
+\getenv password ${1^^}_PASSWORD
+SET log_statement = 'none';
+SET log_min_error_statement = 'panic';
 CREATE ROLE :"role" LOGIN PASSWORD :'password';
 SQL
 }
 
+# A database that its owner and the guests may connect to, and nobody else.
 database() {
-  local name=$1 owner=$2
-  shift 2
-  psql --set ON_ERROR_STOP=1 --set name="$name" --set owner="$owner" <<'SQL'
+  run --set name="$1" --set owner="$2" <<'SQL'
 CREATE DATABASE :"name" OWNER :"owner";
 REVOKE CONNECT, TEMPORARY ON DATABASE :"name" FROM PUBLIC;
 SQL
-  for guest in "$@"; do
-    psql --set ON_ERROR_STOP=1 --set name="$name" --set guest="$guest" <<'SQL'
+  local guest
+  for guest in "${@:3}"; do
+    run --set name="$1" --set guest="$guest" <<'SQL'
 GRANT CONNECT ON DATABASE :"name" TO :"guest";
 SQL
   done
 }
 
-role intake "$INTAKE_PASSWORD"
-role matching "$MATCHING_PASSWORD"
-role notifications "$NOTIFICATIONS_PASSWORD"
-role keys_owner "$KEYS_OWNER_PASSWORD"
-role access_owner "$ACCESS_OWNER_PASSWORD"
-role clock_reader "$CLOCK_READER_PASSWORD"
+for name in intake matching notifications keys_owner access_owner clock_reader; do
+  role "$name"
+done
 database intake intake
 database matching matching
 database notifications notifications

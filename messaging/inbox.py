@@ -240,20 +240,20 @@ class Inbox:
         self._parked = set(parked.scalars())
 
     def _read(self, record: Record) -> Arrived:
+        """A record whose body is at fault keeps its envelope: giving it up moves the cursor on."""
+        envelope: Envelope | None = None
+        event: Event | None = None
+        problem: str | None = None
         try:
             envelope = from_headers(record.headers, record.key)
             if envelope.producer != PUBLISHER_OF.get(record.topic):
+                envelope = None
                 raise BadEnvelope("the producer is not the publisher of this topic")
             event = self._body(record, envelope)
         except (BadEnvelope, ValidationError, ValueError) as error:
-            return Arrived(
-                record=record,
-                key=key_or_place(record),
-                envelope=None,
-                event=None,
-                problem=type(error).__name__,
-            )
-        return Arrived(record=record, key=envelope.key, envelope=envelope, event=event)
+            problem = type(error).__name__
+        key = envelope.key if envelope else key_or_place(record)
+        return Arrived(record=record, key=key, envelope=envelope, event=event, problem=problem)
 
     def _body(self, record: Record, envelope: Envelope) -> Event | None:
         """The event, where this service reacts to it; a publisher may know types that we do not."""

@@ -102,7 +102,7 @@ def gather(
     return Evidence(
         now=now(),
         said={
-            service: [{**row, "body": json.loads(row["body"])} for row in found[service]["said"]]
+            service: [{**row, "body": _body(row["body"])} for row in found[service]["said"]]
             for service in SERVICES
         },
         parked=frozenset(row["key"] for s in SERVICES for row in found[s]["parked"]),
@@ -116,6 +116,14 @@ def gather(
         in_kafka=in_kafka,
         delivered=delivered,
     )
+
+
+def _body(raw: bytes) -> Any:
+    """An event's body; one that cannot be read is an empty one, and speaks for itself as such."""
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return {}
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
@@ -180,6 +188,11 @@ def _g1(evidence: Evidence) -> Verdict:
             broken.append(f"discharge {discharge['id']} was accepted and nothing was said of it")
     for service in SERVICES:
         broken += _gaps(service, evidence.said[service])
+        broken += [
+            f"{service}'s event {row['event_id']} cannot be read"
+            for row in evidence.said[service]
+            if not row["body"]
+        ]
         if evidence.in_kafka is not None:
             broken += _unpublished(service, evidence)
     return Verdict(
@@ -245,6 +258,8 @@ def placements(evidence: Evidence) -> dict[UUID, tuple[str, datetime]]:
 
 def _from_intake(row: Row, of_client: Mapping[UUID, list[UUID]]) -> Iterator[tuple[UUID, str]]:
     body, kind = row["body"], row["type"]
+    if not body:
+        return
     if kind == "ClientDied":
         yield from ((discharge_id, "closed") for discharge_id in of_client.get(row["key"], ()))
         return
@@ -265,12 +280,16 @@ def _g2(evidence: Evidence) -> Verdict:
     """Each discharge is in exactly one place; never two mentors, never over capacity."""
     broken: list[str] = []
     derived = placements(evidence)
+    asked = {(task["kind"], task["about"]) for task in evidence.tasks}
     active = Counter(row["client_id"] for row in evidence.assignments)
     beside: dict[UUID, set[str]] = defaultdict(set)
     for discharge in evidence.discharges:
         state, since = derived.get(discharge["id"], ("nowhere", discharge["accepted_at"]))
         beside[discharge["client_id"]].add(state)
         if discharge["client_id"] in evidence.parked or evidence.now - since < GRACE:
+            continue
+        if ("given_up", discharge["client_id"]) in asked:
+            # A person gave an event up, and has the task to look after this client by hand.
             continue
         if state == "received":
             broken.append(f"discharge {discharge['id']} was not placed since {since:%H:%M:%S}")
@@ -305,9 +324,12 @@ def _g5(evidence: Evidence) -> Verdict:
     left = Counter(m["once"] for m in evidence.messages if m["state"] in _MAY_HAVE_LEFT)
     broken += [f"{once} may have left {n} times" for once, n in left.items() if n > 1]
     broken += _delivered_twice(evidence)
+    asked = {(task["kind"], task["about"]) for task in evidence.tasks}
     firsts = {m["discharge_id"] for m in evidence.messages if m["purpose"] == "first"}
     for row in evidence.said["intake"]:
-        if row["type"] != "ClientDischarged" or row["body"].get("replaces"):
+        if row["type"] != "ClientDischarged" or not row["body"] or row["body"].get("replaces"):
+            continue
+        if ("given_up", row["key"]) in asked:
             continue
         known = UUID(row["body"]["discharge_id"]) in firsts or row["key"] in evidence.parked
         if not known and evidence.now - row["at"] > GRACE:
@@ -380,6 +402,8 @@ def _unasked(evidence: Evidence, asked: set[tuple[str, UUID]]) -> Iterator[str]:
 
 def _need_of(row: Row) -> tuple[str, UUID] | None:
     body = row["body"]
+    if not body:
+        return None
     if row["type"] == "MessageUnconfirmed":
         return "message_unconfirmed", UUID(body["message_id"])
     if row["type"] == "MessageFailed" and body.get("next_channel") is None:

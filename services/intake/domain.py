@@ -254,6 +254,11 @@ TASKS = {
         due=timedelta(minutes=15),
         action="Look why matching has not answered.",
     ),
+    "given_up": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=1),
+        action="An event of this client was given up by a person: look after them by hand.",
+    ),
     "parked": TaskKind(
         owner="operations",
         due=timedelta(hours=1),

@@ -232,6 +232,9 @@ def key_released(event: KeyReleased, work: Work) -> Iterable[Event]:
         if discharge.state == "parked":
             work.store.change(discharge, state=discharge.unparked_state, unparked_state=None)
     work.store.close_tasks(event.subject_id, "parked", because="released")
+    if event.closed:
+        open_one = work.store.latest_open(event.subject_id)
+        work.store.open_task("given_up", event.subject_id, open_one)
     work.store.step(event.subject_id, None, "released", by=event.service, closed=event.closed)
     return ()
 

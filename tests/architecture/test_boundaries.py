@@ -57,7 +57,8 @@ def test_shared_code_holds_no_word_of_the_domain(path: Path) -> None:
 
 def _without_paths(text: str) -> str:
     # kafka-python and Flask name things of their own that we cannot rename.
-    return re.sub(r"client_id=|prometheus_client|test_client|\.assignment\(\)|services[./]\w+", "", text)
+    foreign = r"client_id=|prometheus_client|test_client|\.assignment\(\)|services[./]\w+"
+    return re.sub(foreign, "", text)
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda p: str(p.relative_to(ROOT)))

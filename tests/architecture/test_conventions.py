@@ -10,9 +10,6 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import create_engine
 
-import services.intake.service  # every metric is known once the services are imported
-import services.matching.service
-import services.notifications.service
 from hosting.web import make_app
 from services.intake.api import make_api
 from services.intake.handlers import ON as INTAKE_ON

@@ -80,9 +80,7 @@ def a_record(event: Event) -> dict[str, Any]:
 
 def required_of(cls: type[Any]) -> list[str]:
     """The fields of a dataclass that have no default."""
-    return [
-        f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING
-    ]
+    return [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
 
 
 def main() -> None:

@@ -125,9 +125,7 @@ def test_headers_that_are_no_events_say_what_is_wrong(
     headers |= changes
 
     with pytest.raises(BadEnvelope, match=said):
-        from_headers(
-            [(k, v) for k, v in headers.items() if v is not None], sample["key"].encode()
-        )
+        from_headers([(k, v) for k, v in headers.items() if v is not None], sample["key"].encode())
 
 
 def test_each_purpose_is_opened_by_one_service_alone() -> None:
