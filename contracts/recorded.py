@@ -23,9 +23,7 @@ def broken_promises(event: str, recorded: Shape, current: Shape) -> Iterator[str
                 " it, or say a new event"
             )
         elif now["required"] and not was["required"]:
-            yield (
-                f"{event}.{field} became required: earlier events lack it, so give it a default"
-            )
+            yield (f"{event}.{field} became required: earlier events lack it, so give it a default")
         elif "holds" in was:
             yield from broken_promises(f"{event}.{field}", was["holds"], now.get("holds", {}))
     for field in current.keys() - recorded.keys():

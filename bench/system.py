@@ -1,0 +1,150 @@
+"""One discharge from POST to both first messages, and the memory of every process."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import requests
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from contracts.topics import Topic
+from messaging.kafka import ensure_topics
+from tests.house import a_discharge
+from tests.running import Running
+
+SERVICES_LIMIT_MB = 800
+
+
+def run(count: int) -> None:
+    """Print p50 and p99 against the sum of the bare engines' steps, and PSS."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        Path(folder).chmod(0o755)
+        running = Running(Path(folder), WARM_HANDOFF_DEMO="1")
+        try:
+            print(f"ready after {running.start():.1f} s (engines' packages were there)")
+            _memory(running, "idle")
+            bare = _bare_steps(running)
+            seconds = sorted(_one(running, number) for number in range(count))
+            _memory(running, "after load")
+        finally:
+            running.stop()
+    p50, p99 = statistics.median(seconds), seconds[int(len(seconds) * 0.99) - 1]
+    print(f"POST to both first messages: p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms")
+    print(f"sum of the bare steps {1e3 * bare:.0f} ms: p50 is {p50 / bare:.1f}x (aim < 3x)")
+
+
+def _one(running: Running, number: int) -> float:
+    """Seconds until the client's and the mentor's first message lie in the sandbox."""
+    mobile = f"+1503555{7000 + number}"
+    body = a_discharge(
+        running.now(),
+        facility="south",
+        record_number=f"B-{time.time_ns()}",
+        mobile=mobile,
+        email=None,
+        wants_gender="man",
+    )
+    before = len(_cards(running))
+    began = time.perf_counter()
+    answer = running.api("POST", "/api/discharges", body, facility="south")
+    assert answer.status_code == 202, answer.text
+    found = answer.json()["id"]
+    while not running.messages(mobile) or len(_cards(running)) == before:
+        assert time.perf_counter() - began < 20, running.story(found, facility="south")
+        time.sleep(0.002)
+    taken = time.perf_counter() - began
+    # The place is freed again, so that the next one finds the same roster.
+    running.api("POST", f"/api/discharges/{found}/cancel", facility="south")
+    time.sleep(0.3)
+    return taken
+
+
+def _cards(running: Running) -> list[dict[str, Any]]:
+    return [m for m in running.messages() if "introduction waits" in m["body"]]
+
+
+def _bare_steps(running: Running) -> float:
+    """Commits, sends with acknowledgement, reads and hand-overs of one discharge, one by one."""
+    settings = running.settings
+    url = settings["INTAKE_DATABASE_URL"].replace("+psycopg", "")
+    servers = settings["KAFKA_SERVERS"]
+    commit = []
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("CREATE TEMP TABLE bare (id serial, body text)")
+        for _ in range(50):
+            began = time.perf_counter()
+            conn.execute("INSERT INTO bare (body) VALUES (repeat('x', 500))")
+            commit.append(time.perf_counter() - began)
+    message = _hand_over(running)
+    # POST, relay, matching, relay, notifications' rows, lease, mark: seven commits, two hops.
+    return 7 * statistics.median(commit) + 2 * _hop(servers) + message
+
+
+def _hop(servers: str) -> float:
+    """A record from one process to the next: sent, acknowledged, read."""
+    topic = Topic(name="bare-hop", publisher="bare", partitions=1, retention_ms=10**8, because="-")
+    ensure_topics(servers, [topic], 1)
+    producer = KafkaProducer(bootstrap_servers=servers, acks="all")
+    consumer = KafkaConsumer(
+        bootstrap_servers=servers, fetch_max_wait_ms=100, enable_auto_commit=False
+    )
+    place = TopicPartition(topic.name, 0)
+    consumer.assign([place])
+    consumer.seek_to_beginning(place)
+    taken = []
+    for _ in range(40):
+        began = time.perf_counter()
+        producer.send(topic.name, value=b"x" * 500, key=b"k").get(timeout=10)
+        while not consumer.poll(timeout_ms=100):
+            pass
+        taken.append(time.perf_counter() - began)
+    producer.close()
+    consumer.close(autocommit=False)
+    return statistics.median(taken)
+
+
+def _hand_over(running: Running) -> float:
+    settings, taken = running.settings, []
+    url = f"{settings['TWILIO_URL']}/2010-04-01/Accounts/{settings['TWILIO_ACCOUNT']}/Messages.json"
+    session = requests.Session()
+    session.auth = (settings["TWILIO_ACCOUNT"], settings["TWILIO_TOKEN"])
+    for _ in range(20):
+        form = {"To": "+15035559999", "From": settings["TWILIO_FROM"], "Body": "bare"}
+        began = time.perf_counter()
+        session.post(url, data=form, timeout=10)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def _memory(running: Running, when: str) -> None:
+    """PSS of each process, in MB; services, front door and sandbox together."""
+    groups: dict[str, float] = {}
+    for name, pid in _pids(running).items():
+        groups[name] = sum(_pss(child) for child in _family(pid))
+    ours = sum(size for name, size in groups.items() if name not in ("postgres", "kafka"))
+    shown = ", ".join(f"{name} {size:.0f}" for name, size in groups.items())
+    print(f"PSS {when} (MB): {shown}")
+    print(f"  services, front door and sandbox: {ours:.0f} MB (aim < {SERVICES_LIMIT_MB})")
+
+
+def _pids(running: Running) -> dict[str, int]:
+    record = json.loads((running.var / "run.json").read_text())
+    return {child["name"]: child["pid"] for child in record["children"]}
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(member for child in children for member in _family(int(child)))]
+
+
+def _pss(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
