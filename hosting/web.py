@@ -163,13 +163,27 @@ def json_body() -> dict[str, Any]:
     if request.mimetype != "application/json":
         raise Problem(415, "The content type is not JSON", "Send 'application/json'.")
     try:
-        body = json.loads(request.get_data().decode("utf-8"), parse_constant=_no_constant)
+        body = json.loads(
+            request.get_data().decode("utf-8"),
+            parse_constant=_no_constant,
+            object_pairs_hook=_each_once,
+        )
     except (ValueError, RecursionError):
         raise Problem(
             400, "The body is not JSON", "Send one JSON object, encoded as UTF-8."
         ) from None
     if not isinstance(body, dict):
         raise Problem(400, "The body is not a JSON object", "Send one JSON object.")
+    return body
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; readers differ in which of two equal names they believe, so none is guessed."""
+    body = dict(pairs)
+    if len(body) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Problem(400, "A field is given twice", errors=[(twice, "Give this field once.")])
     return body
 
 

@@ -193,9 +193,9 @@ class House:
         self._texts = getattr(self, "_texts", 0) + 1
         self.incoming.text_received(number, words, f"SM-{id(self)}-{self._texts}")
 
-    def api(self, facility: str = "north") -> FlaskClient:
+    def api(self, facility: str = "north", mode: str = "sandbox") -> FlaskClient:
         """A caller of intake's API with this facility's token."""
-        app = self._intake.foundation.web("", [make_api(self.desk, mode="sandbox")])
+        app = self._intake.foundation.web("", [make_api(self.desk, mode=mode)])
         token = make_token(self._intake.foundation.access, facility, self.clock.now())
         caller = app.test_client()
         caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"

@@ -15,6 +15,7 @@ from marshmallow import ValidationError
 from marshmallow.validate import Length, OneOf, Range, Validator
 
 from contracts.wire import load_strictly
+from hosting.hours import parse_hours
 from services.intake.domain import CHANNELS, HIGH_RISK_FLAGS, NEEDS, PATHWAYS, REASONS
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -81,24 +82,10 @@ class _Year(Validator):
 
 class _Hours(Validator):
     def __call__(self, value: str) -> str:
-        match = re.fullmatch(r"(?:\S+ )?(\d\d):(\d\d)-(\d\d):(\d\d)", value)
-        if not match or not _opens(*(int(part) for part in match.groups())):
-            raise ValidationError("Use hours such as 09:00-17:00.")
-        return value
-
-
-def _opens(hour: int, minute: int, until_hour: int, until_minute: int) -> bool:
-    begin, end = hour * 60 + minute, until_hour * 60 + until_minute
-    return minute < 60 and until_minute < 60 and begin < end <= 24 * 60
-
-
-class _EachOneOf(Validator):
-    def __init__(self, choices: tuple[str, ...]) -> None:
-        self.choices = choices
-
-    def __call__(self, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not set(value) <= set(self.choices):
-            raise ValidationError(f"Use only: {', '.join(self.choices)}.")
+        try:
+            parse_hours(value)
+        except ValueError:
+            raise ValidationError("Use hours such as 09:00-17:00.") from None
         return value
 
 
@@ -106,6 +93,10 @@ _Number = Annotated[str, Length(max=64), _Plain()]
 _Name = Annotated[str, Length(max=100), _Plain()]
 _Words = Annotated[str, Length(max=300), _Plain()]
 _Code = Annotated[str, Length(max=64), _Plain()]
+_Channel = Annotated[str, OneOf(tuple(CHANNELS))]
+_Need = Annotated[str, OneOf(NEEDS)]
+_Pathway = Annotated[str, OneOf(PATHWAYS)]
+_Flag = Annotated[str, OneOf(HIGH_RISK_FLAGS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +131,7 @@ class ContactBody:
     language: Annotated[str, _Language()] | None = None
     time_zone: Annotated[str, _Zone()] | None = None
     called: _Name | None = None
-    channels: Annotated[tuple[str, ...], Length(max=4), _EachOneOf(tuple(CHANNELS))] | None = None
+    channels: Annotated[tuple[_Channel, ...], Length(max=4)] | None = None
     safe_hours: Annotated[str, Length(max=40), _Hours()] | None = None
 
 
@@ -166,16 +157,16 @@ class DischargeBody:
     email: Annotated[str, Length(max=254), _Email()] | None = None
     language: Annotated[str, _Language()] | None = None
     time_zone: Annotated[str, _Zone()] | None = None
-    channels: Annotated[tuple[str, ...], Length(max=4), _EachOneOf(tuple(CHANNELS))] | None = None
+    channels: Annotated[tuple[_Channel, ...], Length(max=4)] | None = None
     safe_hours: Annotated[str, Length(max=40), _Hours()] | None = None
     discharged_at: Annotated[datetime, _Year()] | None = None
     reason: Annotated[str, OneOf(REASONS)] | None = None
     level_of_care: _Code | None = None
     moud: bool | None = None
-    needs: Annotated[tuple[str, ...], Length(max=20), _EachOneOf(NEEDS)] | None = None
-    pathways: Annotated[tuple[str, ...], Length(max=10), _EachOneOf(PATHWAYS)] | None = None
+    needs: Annotated[tuple[_Need, ...], Length(max=20)] | None = None
+    pathways: Annotated[tuple[_Pathway, ...], Length(max=10)] | None = None
     substances: Annotated[tuple[_Code, ...], Length(max=20)] | None = None
-    high_risk: Annotated[tuple[str, ...], Length(max=10), _EachOneOf(HIGH_RISK_FLAGS)] | None = None
+    high_risk: Annotated[tuple[_Flag, ...], Length(max=10)] | None = None
     wants_gender: Annotated[str, OneOf(["woman", "man", "nonbinary"])] | None = None
     wants_age_band: Annotated[str, OneOf(["18-25", "26-35", "36-50", "51-65", "66+"])] | None = None
     wishes: _Words | None = None

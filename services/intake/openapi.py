@@ -12,7 +12,7 @@ from flask import Flask
 
 from contracts.wire import schema_of
 from services.intake.bodies import ConsentsBody, ContactBody, DischargeBody, DoneBody
-from services.intake.domain import STATES
+from services.intake.domain import STATES, TASKS
 
 _BODIES = {
     ("/api/discharges", "post"): DischargeBody,
@@ -79,6 +79,60 @@ _ACCEPTED = {
         "state": {"type": "string", "enum": list(STATES)},
     },
 }
+_CLIENT = {
+    "type": "object",
+    "required": ["client_id"],
+    "properties": {"client_id": {"type": "string", "format": "uuid"}},
+}
+_CANCELLED = {
+    "type": "object",
+    "required": ["id", "state"],
+    "properties": {
+        "id": {"type": "string", "format": "uuid"},
+        "state": {"type": "string", "enum": list(STATES)},
+    },
+}
+_DONE = {
+    "type": "object",
+    "required": ["id"],
+    "properties": {"id": {"type": "string", "format": "uuid"}},
+}
+_TASKS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["id", "kind", "owner", "risk", "age_seconds", "due_at", "next_action"],
+        "properties": {
+            "id": {"type": "string", "format": "uuid"},
+            "kind": {"type": "string", "enum": list(TASKS)},
+            "owner": {
+                "type": "object",
+                "properties": {"role": {"type": "string"}, "name": {"type": ["string", "null"]}},
+            },
+            "risk": {"type": "string", "enum": ["high", "ordinary"]},
+            "opened_at": {"type": "string", "format": "date-time"},
+            "age_seconds": {"type": "integer"},
+            "due_at": {"type": "string", "format": "date-time"},
+            "discharge_id": {"type": ["string", "null"], "format": "uuid"},
+            "next_action": {"type": "string"},
+        },
+    },
+}
+#: What is answered when all is well, by route: status, words and schema.
+_ANSWERS = {
+    ("/api/discharges", "post"): ("202", "Safe.", "Accepted", _ACCEPTED),
+    ("/api/discharges/{discharge_id}", "get"): ("200", "The story.", "Story", _STORY),
+    ("/api/discharges/{discharge_id}/cancel", "post"): (
+        "200",
+        "Called off.",
+        "Cancelled",
+        _CANCELLED,
+    ),
+    ("/api/consents", "put"): ("200", "Stored.", "Client", _CLIENT),
+    ("/api/contact", "put"): ("200", "Stored.", "Client", _CLIENT),
+    ("/api/tasks", "get"): ("200", "The open tasks.", "Tasks", _TASKS),
+    ("/api/tasks/{task_id}/done", "post"): ("200", "Done.", "Done", _DONE),
+}
 
 
 def describe(app: Flask) -> dict[str, Any]:
@@ -91,8 +145,8 @@ def describe(app: Flask) -> dict[str, Any]:
         plugins=[MarshmallowPlugin()],
     )
     spec.components.schema("Problem", _PROBLEM)
-    spec.components.schema("Story", _STORY)
-    spec.components.schema("Accepted", _ACCEPTED)
+    for name, schema in {answer[2]: answer[3] for answer in _ANSWERS.values()}.items():
+        spec.components.schema(name, schema)
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<([a-z_]+)>", r"{\1}", rule.rule)
@@ -135,14 +189,13 @@ def _responses(path: str, method: str) -> dict[str, Any]:
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         },
     }
+    if (path, method) in _ANSWERS:
+        status, words, name, _ = _ANSWERS[path, method]
+        return {status: _json(words, name), "default": problem}
     good: dict[str, Any] = {"description": "Done."}
-    if (path, method) == ("/api/discharges", "post"):
-        good = _json("Safe.", "Accepted")
-    elif (path, method) == ("/api/discharges/{discharge_id}", "get"):
-        good = _json("The story.", "Story")
-    elif path == "/api/hl7":
+    if path == "/api/hl7":
         good["content"] = {"application/hl7-v2": {"schema": {"type": "string"}}}
-    return {"202" if path == "/api/discharges" else "200": good, "default": problem}
+    return {"200": good, "default": problem}
 
 
 def _json(description: str, schema: str) -> dict[str, Any]:

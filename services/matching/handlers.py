@@ -67,6 +67,9 @@ def discharge_corrected(event: DischargeCorrected, work: Work) -> Iterable[Event
     if about is None:
         return ()
     known: Client | None = work.store.clients.get(event.client_id)
+    if known is not None and (known.state, known.discharge_id) == ("ended", event.discharge_id):
+        # The client said no, or it was called off, while the correction was on its way.
+        return ()
     placed = work.store.active(event.client_id) is not None
     work.store.put(
         Client(
@@ -129,7 +132,7 @@ def _client_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
         return ()
     if event.meaning == "no":
         return _end(work, current, "client_declined", then="ended")
-    if event.meaning == "someone_else":
+    if event.meaning == "someone_else" and event.assignment_id in (None, current.id):
         work.store.refuse(current.client_id, current.mentor_id)
         return _end(work, current, "client_wants_another", then="seeking")
     return ()
@@ -203,10 +206,11 @@ def _end_of_discharge(
         # An earlier discharge was called off; the client's support is about a later one.
         return ()
     current: Assignment | None = work.store.active(client_id)
+    then = "held" if reason == "held" else "ended"
     if current is None:
-        work.store.put(replace(client, state="ended"))
+        work.store.put(replace(client, state=then))
         return ()
-    return _end(work, current, reason, then="ended")
+    return _end(work, current, reason, then=then)
 
 
 def _end(work: Work, current: Assignment, reason: str, *, then: str) -> Iterable[Event]:

@@ -129,7 +129,7 @@ class Facility:
 class Client:
     """A client as matching sees one. ``about`` is None when their key was destroyed.
 
-    ``state``: seeking (in this piece of work), waiting, placed, ended.
+    ``state``: seeking (in this piece of work), waiting, placed, held, ended.
     """
 
     id: UUID

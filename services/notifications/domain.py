@@ -19,6 +19,12 @@ AFTER_STOP = frozenset(
     {"stopped", "mentor_stopped", "help", "mentor_help", "danger", "wrong_number"}
 )
 
+#: What concerns life and limb or ends our messages waits for nothing, not even a parked client.
+NEVER_WAITS = AFTER_STOP | {"on_call"}
+
+#: What opens a conversation with a client; it needs a discharge that is under way.
+_OUTREACH = frozenset({"first", "waiting"})
+
 #: Purposes that tell a mentor that there is a client, so that a route must be open.
 DISCLOSING = frozenset({"offer", "card", "card_code", "card_by_coordinator", "reminder"})
 
@@ -58,12 +64,13 @@ class Standing:
 
 def forbids(standing: Standing) -> str | None:
     """The rule that forbids the message, by name; None when it may leave."""
-    if standing.purpose in AFTER_STOP:
-        return None if standing.has_address else "no_address"
+    if standing.purpose in AFTER_STOP and standing.has_address and standing.allowed_by_mode:
+        return None
     for reason, forbidden in (
         ("died", standing.person_state == "died"),
         ("no_address", not standing.has_address),
         ("not_on_allow_list", not standing.allowed_by_mode),
+        (standing.person_state, _is_called_off(standing)),
         ("stopped", standing.address_stopped),
         ("no_consent", standing.recipient == "client" and not standing.consented),
         ("not_opted_in", standing.recipient == "mentor" and not standing.opted_in),
@@ -85,6 +92,10 @@ def may_disclose(route: str | None, ends_on: date | None, today: date) -> bool:
     if route not in OPEN_ROUTES or (route == "qsoa" and ends_on is None):
         return False
     return ends_on is None or today <= ends_on
+
+
+def _is_called_off(standing: Standing) -> bool:
+    return standing.purpose in _OUTREACH and standing.person_state in ("held", "cancelled")
 
 
 _NEEDS_ASSIGNMENT = {

@@ -152,6 +152,11 @@ class Handlers:
     def assignment_offered(self, event: AssignmentOffered, work: Work) -> Iterable[Event]:
         """The mentor is asked."""
         work.timers.revoke(event.client_id, "waiting")
+        known = work.store.assignments.get(event.assignment_id)
+        if known is not None:
+            # Said again for a later discharge: the mentor was asked, and may have answered.
+            work.store.put_assignment(replace(known, discharge_id=event.discharge_id))
+            return ()
         assignment = Assignment(
             id=event.assignment_id,
             client_id=event.client_id,
@@ -210,7 +215,10 @@ class Handlers:
             return
         if assignment.state == "offered":
             yield from self._tell_if_asked(work, assignment, "offer_closed")
-        elif work.store.was_handed_over(f"card/mentor/{assignment.id}"):
+        elif any(
+            work.store.was_handed_over(f"{purpose}/mentor/{assignment.id}")
+            for purpose in ("card", "card_by_coordinator")
+        ):
             yield from self._planner(work).tell_mentor(
                 "ended_for_mentor", assignment.mentor_id, assignment
             )

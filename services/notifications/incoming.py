@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
@@ -102,15 +102,18 @@ class Desk:
             if self._is_repeated(work, provider_id):
                 return ()
             meaning = understand(words)
-            if meaning is Meaning.STOP or also_stop(words):
+            ends = meaning is Meaning.STOP or also_stop(words)
+            had_ended = bool(work.store.is_stopped([token]))
+            if ends:
                 work.store.stop(token)
             if not ids:
                 return _from_a_stranger(work, token, meaning, channel, provider_id)
             work.store.load_persons(ids)
             person = _most_likely(work, ids, meaning)
-            incoming = _Incoming(work, self.tokens, person, channel)
+            incoming = _Incoming(work, self.tokens, person, channel, had_ended=had_ended)
             incoming.keep(words, provider_id, meaning)
-            return incoming.take(meaning, token)
+            withdrawn = incoming.end_messages(token) if ends else ()
+            return [*withdrawn, *incoming.take(meaning, token)]
 
         self.participant.transact(command)
 
@@ -138,8 +141,17 @@ class Desk:
 class _Incoming:
     """One reply of a known person, in its transaction."""
 
-    def __init__(self, work: Work, tokens: SearchTokens, person: Person, channel: str) -> None:
+    def __init__(
+        self,
+        work: Work,
+        tokens: SearchTokens,
+        person: Person,
+        channel: str,
+        *,
+        had_ended: bool = False,
+    ) -> None:
         self._work = work
+        self._had_ended = had_ended
         self._planner = Planner(work=work, tokens=tokens)
         self._person = person
         self._channel = channel
@@ -159,6 +171,12 @@ class _Incoming:
             "received_at": self._work.now,
         }
         self._work.conn.execute(upsert(REPLY).values(row))
+
+    def end_messages(self, token: str) -> Iterator[Event]:
+        """One STOP ends all automated messages to this person, on every channel."""
+        for address in self._addresses(token):
+            self._work.store.stop(address)
+        yield from self._planner.withdraw("stop", person_id=self._person.id)
 
     def take(self, meaning: Meaning, token: str | None = None) -> Iterator[Event]:
         """What follows from the reply."""
@@ -183,7 +201,7 @@ class _Incoming:
         elif meaning is Meaning.WRONG_NUMBER:
             yield from self._unlink(token)
         else:
-            yield from self._stop_start_help(meaning, token, "")
+            self._stop_start_help(meaning, token, "")
         if question is not None and meaning in (Meaning.NO, Meaning.SOMEONE_ELSE):
             self._work.store.close_questions(question.assignment_id, "introduction")
         yield self._said(meaning, question)
@@ -211,18 +229,16 @@ class _Incoming:
             meaning = Meaning.UNCLEAR
             self._answer("mentor_unclear")
         else:
-            yield from self._stop_start_help(meaning, token, "mentor_")
+            self._stop_start_help(meaning, token, "mentor_")
         if question is not None and meaning in (Meaning.YES, Meaning.NO, Meaning.TALKED):
             self._work.store.close_questions(question.assignment_id, question.kind)
         yield self._said(meaning, question)
 
-    def _stop_start_help(self, meaning: Meaning, token: str | None, prefix: str) -> Iterator[Event]:
+    def _stop_start_help(self, meaning: Meaning, token: str | None, prefix: str) -> None:
         if meaning is Meaning.STOP:
-            # One STOP ends all automated messages to this person, on every channel.
-            for address in self._addresses(token):
-                self._work.store.stop(address)
-            yield from self._planner.withdraw("stop", person_id=self._person.id)
-            self._answer(f"{prefix}stopped")
+            # A confirmation of every repetition would be just what they asked us to end.
+            if not self._had_ended:
+                self._answer(f"{prefix}stopped")
         elif meaning is Meaning.START:
             for address in self._addresses(token):
                 self._work.store.start(address)
@@ -238,6 +254,12 @@ class _Incoming:
         """The address is somebody else's: it is not written to, and no longer theirs."""
         if token is not None:
             self._work.store.stop(token)
+        # Whoever has it now is a stranger: their START must not start these messages again.
+        if self._channel == "sms":
+            self._person = replace(self._person, mobile_token=None)
+        else:
+            self._person = replace(self._person, email_token=None)
+        self._work.store.put(self._person)
         yield from self._planner.withdraw(
             "wrong_number", person_id=self._person.id, channel=self._channel
         )

@@ -33,7 +33,13 @@ from messaging.tables import PARKED_KEY
 from messaging.work import Participant, Work
 from services.notifications import cards, metrics
 from services.notifications.channels import Channel, ChannelFactory, Letter, Outcome
-from services.notifications.domain import GIVE_UP_AFTER, Standing, forbids, pause_before
+from services.notifications.domain import (
+    GIVE_UP_AFTER,
+    NEVER_WAITS,
+    Standing,
+    forbids,
+    pause_before,
+)
 from services.notifications.letters import QUESTION_OF, Facts, LetterWriter
 from services.notifications.planning import suppressed
 from services.notifications.retrying import next_channel_after
@@ -115,11 +121,14 @@ class Sender:
     def _due(work: Work) -> Sequence[Any]:
         """What is due, oldest first; what concerns a parked key waits with it."""
         parked = select(PARKED_KEY.c.key)
+        free = and_(
+            MESSAGE.c.subject_id.not_in(parked),
+            or_(MESSAGE.c.person_id.is_(None), MESSAGE.c.person_id.not_in(parked)),
+        )
         return work.conn.execute(
             select(MESSAGE)
             .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= work.now)
-            .where(MESSAGE.c.subject_id.not_in(parked))
-            .where(or_(MESSAGE.c.person_id.is_(None), MESSAGE.c.person_id.not_in(parked)))
+            .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), free))
             .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
@@ -139,7 +148,13 @@ class Sender:
             return
         assert facility is not None
         assert address is not None
-        opening = _opening(work.now, message, person, facility)
+        try:
+            opening = _opening(work.now, message, person, facility)
+        except (ValueError, KeyError):
+            # One who cannot be judged must not hold up all the others, nor be written to at night.
+            log.exception("hours cannot be read", extra={"message_id": str(row.id)})
+            yield from self._suppress(work, row, message, "cannot_be_judged")
+            return
         if opening > work.now:
             yield from self._delay(work, row, message, opening)
             return
