@@ -3,7 +3,7 @@
 set -euo pipefail
 
 run() {
-  psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --dbname postgres "$@"
+  psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username postgres --dbname postgres "$@"
 }
 
 # The password is taken from the environment by psql itself: not in a command line, which every

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from contracts.sealed import PURPOSES
+from deploy.local.settings import ROLES
 from hosting.settings import ServiceSettings
 from services.event_map import BEGIN, END, event_map
 from services.notifications.settings import NotificationsSettings
@@ -28,6 +29,7 @@ ELSEWHERE = {
     "SANDBOX_SMTP_PORT": "deploy/sandbox/settings.py",
     "SANDBOX_FOLDER": "deploy/sandbox/settings.py",
     "SANDBOX_REPLY_WEBHOOK": "deploy/sandbox/settings.py",
+    **{f"{role}_PASSWORD": "docker-compose.yml" for role in ("POSTGRES", *map(str.upper, ROLES))},
     **{f"{s}_METRICS_FOLDER": "services/command_line.py" for s in SERVICES},
 }
 
