@@ -126,12 +126,14 @@ class Inbox:
         """Whether this key waits for a person."""
         return key in self._parked
 
-    def skip_first(self) -> None:
-        """Give up the first record: it counts as applied, and nothing follows from it."""
+    def skip_first(self) -> Iterator[Arrived]:
+        """Give up the first record: it counts as applied, and only what waited for it follows."""
         one = self.arrived.pop(0)
-        if one.envelope is not None:
+        # One that is not the next of its stream must not make those before it look applied.
+        if one.envelope is not None and one.envelope.seq == self._seq(one.envelope) + 1:
             self._seqs[self._of(one.envelope)] = one.envelope.seq
             self._applied.append(one)
+            yield from self._release(one.key)
 
     def flush(self) -> None:
         """Write cursors, the inbox, and what was kept for later."""
@@ -166,7 +168,11 @@ class Inbox:
         self._applied.append(one)
         self._count(one, "ok")
         yield one
-        for waiting in self._released_by(envelope.key):
+        yield from self._release(envelope.key)
+
+    def _release(self, key: UUID) -> Iterator[Arrived]:
+        """Apply the early events that waited for this key and need to wait no longer."""
+        for waiting in self._released_by(key):
             said = _said(waiting)
             place = self._id(said)
             if place not in self._early:

@@ -148,6 +148,8 @@ class KafkaReader:
         place = TopicPartition(topic, partition)
         if place in self._consumer.assignment():
             self._consumer.seek(place, offset)
+        # A topic that was deleted and made again begins anew, under an id of its own.
+        self._ids = {}
 
     def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Commit without waiting: the stored offsets decide, this only saves reading again."""

@@ -186,8 +186,9 @@ def close(participant: Participant, key: UUID, *, because: str) -> None:
     def drop_first(work: Work) -> Sequence[Event]:
         records = _unpark(work, key)
         inbox = Inbox(work, records)
-        inbox.skip_first()
         work.store.load(inbox.events())
+        for ready in inbox.skip_first():
+            _react(work, ready)
         apply_all(work, inbox, {})
         inbox.flush()
         _released(work, key, closed=True)

@@ -180,6 +180,9 @@ def _parked(options: argparse.Namespace) -> int:
     if options.service is None or options.key is None:
         raise SettingsError(f"parked {options.action} needs a service and a key")
     participant = _service(options.service).build().participant
+    if options.key not in {parked.key for parked in parking.listed(participant)}:
+        print(f"{options.key} is not parked in {options.service}", file=sys.stderr)
+        return 1
     if options.action == "show":
         for record in parking.waiting_records(participant, options.key):
             headers = {name: value.decode(errors="replace") for name, value in record.headers}
@@ -192,7 +195,11 @@ def _parked(options: argparse.Namespace) -> int:
         return 0 if good else 1
     if not options.reason:
         raise SettingsError("parked close needs --reason")
-    parking.close(participant, options.key, because=options.reason)
+    try:
+        parking.close(participant, options.key, because=options.reason)
+    except parking.HandlerFailed as failed:
+        print(f"the one behind it fails too ({failed}); nothing was changed", file=sys.stderr)
+        return 1
     print("closed; what waited behind it was applied")
     return 0
 

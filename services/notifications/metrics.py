@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 MESSAGES = Counter(
     "notifications_messages", "Messages by what became of an attempt.", ["channel", "outcome"]
@@ -12,14 +12,6 @@ PROVIDER = Histogram(
     "How long handing over took.",
     ["channel", "outcome"],
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
-)
-OLDEST_DUE = Gauge(
-    "notifications_oldest_due_timestamp_seconds",
-    "When the oldest message that is due now became due; 0 when there is none.",
-    multiprocess_mode="max",
-)
-UNCONFIRMED = Gauge(
-    "notifications_unconfirmed", "Messages that a person must decide on.", multiprocess_mode="max"
 )
 BAD_SIGNATURES = Counter(
     "webhook_signature_failures", "Webhook calls that were refused for their signature."

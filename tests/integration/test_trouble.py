@@ -196,7 +196,14 @@ def test_an_answer_that_never_came_is_unconfirmed_and_a_persons_task(
         ],
         otherwise="no task",
     )
-    assert [] == [m for m in running.messages(number) if FIRST in m["body"]]
+    # The fault may have struck the introduction instead of the first message.
+    eventually(lambda: len(running.messages(number)) == 1, otherwise="the other one")
+    states = running.sql(
+        "notifications",
+        "SELECT state, attempts FROM message WHERE discharge_id = :id AND recipient = 'client'",
+        id=discharge_id,
+    )
+    assert ("unconfirmed", 1) in states
 
 
 def garbage() -> list[tuple[str, UUID, bytes, list[tuple[str, bytes]]]]:
@@ -282,43 +289,49 @@ def _parked(running: Running, at_least: set[tuple[str, str]] | None = None) -> A
 def test_a_client_whose_event_was_closed_is_heard_again_afterwards(
     running: Running, number: str
 ) -> None:
+    discharge_id = enter(running, number)
+    client_id = placed(running, discharge_id)["client_id"]
     with running.hanging("worker-intake"):
-        discharge_id = enter(running, number)
-        client_id = running.story(discharge_id, SOUTH)["client_id"]
-        [kept] = running.sql(
+        _put_email(running, number, "first@peers.example")
+        [(place, body)] = running.sql(
             "intake",
-            "SELECT event_id AS id, body FROM outbox"
-            " WHERE key = :key AND type = 'ClientDischarged'",
+            "SELECT seq, body FROM outbox WHERE key = :key AND type = 'ContactDetailsChanged'"
+            " AND published_at IS NULL",
             key=client_id,
         )
-        running.sql(
-            "intake",
-            "UPDATE outbox SET body = 'cut'::bytea WHERE key = :key AND type = 'ClientDischarged'",
-            key=client_id,
-        )
-    story = running.wait_for(discharge_id, "parked", facility=SOUTH)
-    assert client_id == story["client_id"]
-    # What Kafka holds stays cut; the outbox is mended for those who look at it later.
-    running.sql(
-        "intake", "UPDATE outbox SET body = :body WHERE event_id = :id", body=kept.body, id=kept.id
-    )
-    listed = eventually(
-        lambda: _parked(running, {("matching", client_id), ("notifications", client_id)})
-    )
+        _put_body(running, client_id, place, b"cut")
+    parked = running.wait_for(discharge_id, "parked", facility=SOUTH)
+    _put_body(running, client_id, place, bytes(body))
+    assert {("notifications", client_id)} == _parked(running)
 
-    for service, key in listed:
-        closed = running.services("parked", "close", service, key, "--reason", "cut")
-        assert 0 == closed.returncode, closed.stderr
-    body = {"facility": SOUTH, "record_number": f"R-{number}", "email": "new@peers.example"}
-    changed = running.api("PUT", "/api/contact", body, facility=SOUTH)
+    closed = running.services("parked", "close", "notifications", client_id, "--reason", "cut")
+    _put_email(running, number, "second@peers.example")
 
-    assert 200 == changed.status_code, changed.text
+    assert client_id == parked["client_id"]
+    assert 0 == closed.returncode, closed.stderr
+    placed(running, discharge_id)
     for service in ("matching", "notifications"):
         eventually(
             lambda service=service: _is_heard(running, service, client_id),
             seconds=15,
             otherwise=f"{service} keeps later events of the client waiting",
         )
+
+
+def _put_email(running: Running, number: str, email: str) -> None:
+    body = {"facility": SOUTH, "record_number": f"R-{number}", "mobile": number, "email": email}
+    changed = running.api("PUT", "/api/contact", body, facility=SOUTH)
+    assert 200 == changed.status_code, changed.text
+
+
+def _put_body(running: Running, client_id: str, place: int, body: bytes) -> None:
+    running.sql(
+        "intake",
+        "UPDATE outbox SET body = :body WHERE key = :key AND seq = :place",
+        key=client_id,
+        place=place,
+        body=body,
+    )
 
 
 def _is_heard(running: Running, service: str, client_id: str) -> bool:

@@ -14,13 +14,19 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
+import hosting.metrics
+import messaging.metrics
+import services.notifications.metrics
 from deploy.local.front_door import configuration
 from deploy.local.settings import DATABASE_URLS, MASTER_KEYS, public_key_of
 from deploy.new_env import EXAMPLE, filled, main, new_secrets
+from services.command_line import _parser
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVICES = ("intake", "matching", "notifications")
@@ -166,6 +172,28 @@ def test_prometheus_scrapes_every_process() -> None:
 
     ports = {"web": 9102, "worker": 9103}
     assert {f"{name}:{ports[name.partition('-')[0]]}" for name in PROCESSES} == targets
+
+
+def test_operations_know_every_metric() -> None:
+    text = (ROOT / "docs/operations.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
+    rooms = (hosting.metrics, messaging.metrics, services.notifications.metrics)
+
+    # A metric's name and kind are public only in what it exposes.
+    metrics = [m for room in rooms for m in vars(room).values() if isinstance(m, MetricWrapperBase)]
+    described = [family for metric in metrics for family in metric.describe()]
+    names = {f.name + ("_total" if f.type == "counter" else "") for f in described}
+    assert names == set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE))
+
+
+def test_operations_are_told_commands_that_exist() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    examples = {"SERVICE": "intake", "DATABASE": "keys", "N": "3", "KEY": str(UUID(int=1))}
+
+    told = re.findall(r"python -m services ([a-z][^`#\n]*)", text)
+
+    assert len(told) > 10
+    for command in told:
+        _parser().parse_args([examples.get(w, w) for w in re.sub(r"[][;]", "", command).split()])
 
 
 def test_the_front_door_is_the_one_of_a_local_run() -> None:
