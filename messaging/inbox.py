@@ -256,7 +256,7 @@ class Inbox:
                 envelope = None
                 raise BadEnvelope("the producer is not the publisher of this topic")
             event = self._body(record, envelope)
-        except (BadEnvelope, ValidationError, ValueError) as error:
+        except (BadEnvelope, ValidationError, ValueError, RecursionError) as error:
             problem = type(error).__name__
         key = envelope.key if envelope else key_or_place(record)
         return Arrived(record=record, key=key, envelope=envelope, event=event, problem=problem)
