@@ -19,7 +19,8 @@ from hosting.hours import parse_hours
 from services.intake.domain import CHANNELS, HIGH_RISK_FLAGS, NEEDS, PATHWAYS, REASONS
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_ZONES = frozenset(available_timezones())
+# Two of the names say nothing about a place.
+_ZONES = frozenset(available_timezones()) - {"Factory", "localtime"}
 
 
 class _Plain(Validator):
@@ -50,8 +51,10 @@ class _Phone(Validator):
 class _Email(Validator):
     def __call__(self, value: str) -> str:
         try:
-            validate_email(value, check_deliverability=False)
-        except EmailNotValidError:
+            # Not every relay takes other letters than ASCII.
+            validate_email(value, check_deliverability=False, allow_smtputf8=False)
+            value.encode("ascii")
+        except (EmailNotValidError, UnicodeEncodeError):
             raise ValidationError("Use an address such as sam@example.org.") from None
         return value
 
@@ -235,11 +238,14 @@ def usable(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def e164(text: str) -> str | None:
-    """A phone number in E.164, read as one of the United States; None if it cannot be dialled."""
+    """A phone number in E.164, read as one of the United States; None if it cannot be dialled.
+
+    Behind an extension is a switchboard, and E.164 would drop the extension.
+    """
     try:
         number = phonenumbers.parse(text, "US")
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_valid_number(number):
+    if number.extension or not phonenumbers.is_valid_number(number):
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

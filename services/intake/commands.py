@@ -37,6 +37,7 @@ from services.intake.bodies import (
     e164,
 )
 from services.intake.domain import (
+    AHEAD,
     CHANNELS,
     STOPPING,
     Details,
@@ -126,32 +127,36 @@ class Desk:
     def put_consents(self, facility: Facility, body: ConsentsBody) -> UUID:
         """Replace all that a client agrees to; what is absent is revoked."""
         client_id = self._client_id(facility, body.record_number)
+        known: list[UUID] = []
 
         def command(work: Work) -> Iterator[Event]:
             visit = _Visit(work, self.tokens, facility, client_id)
             visit.know(body.record_number, {})
+            known.append(visit.client_id)
             yield from visit.agree(body.consents, replacing=True)
-            yield from visit.judge_all()
+            yield from visit.judge_others()
 
         self.participant.transact(command)
-        return client_id
+        return known[-1]
 
     def put_contact(self, facility: Facility, body: ContactBody) -> UUID:
         """Correct how a client is called and reached."""
         client_id = self._client_id(facility, body.record_number)
+        known: list[UUID] = []
 
         def command(work: Work) -> Iterator[Event]:
             visit = _Visit(work, self.tokens, facility, client_id)
             changed = visit.know(body.record_number, _given(body, Person))
-            yield from visit.judge_all()
+            known.append(visit.client_id)
+            yield from visit.judge_others()
             if changed:
-                work.store.step(client_id, None, "contact_changed")
+                work.store.step(visit.client_id, None, "contact_changed")
                 yield ContactDetailsChanged(
-                    client_id=client_id, contact=visit.contact(()), changed_at=work.now
+                    client_id=visit.client_id, contact=visit.contact(()), changed_at=work.now
                 )
 
         self.participant.transact(command)
-        return client_id
+        return known[-1]
 
     def cancel(self, facility: Facility, discharge_id: UUID) -> Discharge:
         """Call off a discharge: its offer and its unsent messages are withdrawn."""
@@ -165,16 +170,7 @@ class Desk:
                 return ()
             _close(work, discharge, "cancelled")
             found.append(work.store.discharge(discharge_id))
-            if discharge.said_at is None:
-                return ()
-            return (
-                DischargeCancelled(
-                    client_id=discharge.client_id,
-                    discharge_id=discharge.id,
-                    facility_id=discharge.facility_id,
-                    cancelled_at=work.now,
-                ),
-            )
+            return (_cancelled(work, discharge),)
 
         self.participant.transact(command)
         return found[0]
@@ -238,6 +234,11 @@ class _Visit:
         self._discharge_id: UUID | None = None
         self._details: dict[UUID, Details] = {}
 
+    @property
+    def client_id(self) -> UUID:
+        """Whose visit it is; somebody else may have made the client known first."""
+        return self._client_id
+
     def know(self, record_number: str, given: Mapping[str, Any]) -> bool:
         """Lock the client, or make them known; True when what is known of them changed."""
         work, number = self._work, record_number.strip()
@@ -280,6 +281,7 @@ class _Visit:
             self._details[found] = updated(before, given)
             changed = changed or self._details[found] != before
         yield from self._judge(self._id, changed=changed, repeated=found is not None)
+        yield from self.judge_others()
 
     def agree(self, consents: Consents, *, replacing: bool) -> Iterator[Event]:
         """Record what the client agrees to, and what no longer."""
@@ -299,6 +301,9 @@ class _Visit:
             if self._facility.wording and given.wording not in self._facility.wording:
                 known = ", ".join(sorted(self._facility.wording))
                 raise Refused(f"consents.{channel}.wording", f"Use one of: {known}.")
+            if given.given_at > work.now + AHEAD:
+                remedy = "Use the moment at which consent was given: this one is in the future."
+                raise Refused(f"consents.{channel}.given_at", remedy)
             agreement = Agreement(
                 channel=channel,
                 wording=given.wording,
@@ -318,10 +323,10 @@ class _Visit:
                 given_at=given.given_at,
             )
 
-    def judge_all(self) -> Iterator[Event]:
-        """Look at each open discharge again: what was missing may have come."""
+    def judge_others(self) -> Iterator[Event]:
+        """Look at each other open discharge again: what was missing may have come."""
         for discharge in self._work.store.discharges_of(self._client_id):
-            if discharge.is_open:
+            if discharge.is_open and discharge.id != self._discharge_id:
                 yield from self._judge(discharge.id, changed=False, repeated=True)
 
     def accepted(self) -> Accepted:
@@ -395,6 +400,9 @@ class _Visit:
         discharge = work.store.discharge(discharge_id)
         if holding:
             yield from self._hold(discharge, holding, was_held=was_held)
+        elif discharge.said_at is None and self._is_overtaken(discharge, details):
+            _close(work, discharge, "a later discharge")
+            yield _cancelled(work, discharge)
         elif discharge.said_at is None:
             yield from self._say(discharge, details, agreed)
         elif was_held or changed:
@@ -456,6 +464,18 @@ class _Visit:
             contact=self.contact(details.needs),
         )
 
+    def _is_overtaken(self, discharge: Discharge, details: Details) -> bool:
+        """Whether support goes on already for a visit that was told, and ended, after this one."""
+        left = details.discharged_at
+        assert left is not None, "without it the discharge is held"
+        return any(
+            later.is_open
+            and later.said_at is not None
+            and later.accepted_at > discharge.accepted_at
+            and (self._details[later.id].discharged_at or left) >= left
+            for later in self._work.store.discharges_of(self._client_id)
+        )
+
     def _replaced(self, discharge: Discharge) -> UUID | None:
         """A client's earlier discharge is closed by a later one; its mentor is kept."""
         replaced: UUID | None = None
@@ -497,6 +517,16 @@ def _expect_placing(work: Work, discharge: Discharge) -> None:
     by = work.now + PLACED_WITHIN
     work.store.change(discharge, state="received", next_what="on its way", next_by=by)
     work.timers.set(discharge.client_id, f"placed/{discharge.id}", by)
+
+
+def _cancelled(work: Work, discharge: Discharge) -> DischargeCancelled:
+    """Said of a held discharge too: what was said to be held would stay so for ever."""
+    return DischargeCancelled(
+        client_id=discharge.client_id,
+        discharge_id=discharge.id,
+        facility_id=discharge.facility_id,
+        cancelled_at=work.now,
+    )
 
 
 def _close(work: Work, discharge: Discharge, because: str) -> None:

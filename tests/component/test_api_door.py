@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from tests.house import House, a_discharge
 
 CLIENT = "+15035550123"
 JO = "+15035550101"
+NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 def post(center: House, body: dict[str, Any], **headers: str) -> Any:
@@ -106,6 +110,44 @@ def test_two_facilities_may_use_one_number_for_two_people(center: House) -> None
 
     assert north["client_id"] != south["client_id"]
     assert north["id"] != south["id"]
+
+
+def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    barrier = Barrier(len(calls))
+
+    def one(call: Callable[[], Any]) -> Any:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(one, calls))
+
+
+def test_what_comes_at_once_of_one_visit_is_one_client_and_one_discharge(center: House) -> None:
+    discharge = a_discharge(center.clock.now())
+    numbers = {name: discharge[name] for name in ("facility", "record_number")}
+    callers = [center.api() for _ in range(6)]
+    calls: list[Callable[[], Any]] = []
+    for number, caller in enumerate(callers):
+        mobile = f"+1503555013{number}"
+        contact, body = numbers | {"mobile": mobile}, discharge | {"mobile": mobile}
+        calls += [
+            lambda c=caller, b=contact: c.put("/api/contact", json=b),  # type: ignore[misc]
+            lambda c=caller, b=body: c.post("/api/discharges", json=b),  # type: ignore[misc]
+        ]
+
+    answers = at_once(calls)
+    center.settle()
+
+    strangers = center.rows(
+        "intake",
+        "SELECT 1 FROM outbox WHERE type NOT IN ('FacilityChanged')"
+        " AND key NOT IN (SELECT id FROM client)",
+    )
+    assert {200, 202} == {answer.status_code for answer in answers}
+    assert 1 == len({answer.get_json()["client_id"] for answer in answers})
+    assert 1 == len(center.rows("intake", "SELECT id FROM discharge"))
+    assert (1, []) == (said(center, "ClientDischarged"), strangers)
 
 
 def test_cancelling_withdraws_the_offer_and_what_is_unsent(center: House) -> None:
@@ -222,6 +264,9 @@ def test_nothing_leaves_for_the_dead_and_nobody_is_asked(center: House, die: Any
         ("PUT", "/api/consents"),
         ("PUT", "/api/contact"),
         ("GET", "/api/tasks"),
+        ("GET", f"/api/discharges/{NOBODY}"),
+        ("POST", f"/api/discharges/{NOBODY}/cancel"),
+        ("POST", f"/api/tasks/{NOBODY}/done"),
     ],
 )
 def test_without_a_valid_token_nothing_is_said(

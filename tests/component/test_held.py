@@ -145,6 +145,30 @@ def test_a_consent_that_comes_later_lets_it_go_on(center: House) -> None:
     assert [] == center.tasks()
 
 
+def test_what_a_later_visit_brings_lets_an_earlier_one_go_on(center: House) -> None:
+    held = center.register(consents=None)
+    center.clock.move(minutes=1)
+
+    later = center.register(visit_number="V-2", reason="transferred")
+
+    assert "offered" == center.story(held["id"])["state"]
+    assert {"transferred"} == missing(later)
+
+
+def test_a_held_visit_never_takes_the_place_of_a_later_one(center: House) -> None:
+    held = center.register(consents=None)
+    center.clock.move(minutes=1)
+
+    later = center.register(visit_number="V-2")
+    put(center, "/api/contact", mobile="+15035550124")
+
+    before = center.story(held["id"])
+    assert ("closed", "a later discharge") == (before["state"], before["closed_because"])
+    assert "offered" == center.story(later["id"])["state"]
+    assert ["ClientDischarged"] == [e for e in events(center, held["id"]) if "Discharged" in e]
+    assert [] == center.tasks()
+
+
 def test_an_address_that_comes_later_lets_it_go_on(center: House) -> None:
     held = center.register(mobile=None, email=None)
 

@@ -25,6 +25,13 @@ def worked(center: House) -> House:
     center.register(record_number="R-3", born_on=None)
     center.register(record_number="R-4", language="fr", mobile="+15035550131")
     center.text("+15035550131", "I want to die")
+    held = center.register(record_number="R-5", born_on=None, mobile="+15035550132")
+    center.api().post(f"/api/discharges/{held['id']}/cancel")
+    center.register(record_number="R-6", facility="south", reason="transferred")
+    center.clock.move(minutes=1)
+    later = {"record_number": "R-6", "facility": "south", "mobile": "+15035550133"}
+    center.register(**later, visit_number="V-2")
+    center.register(**later, reason="completed")
     center.clock.move(minutes=5)
     center.settle()
     return center

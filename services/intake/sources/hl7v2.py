@@ -19,6 +19,8 @@ from langcodes import Language
 LARGEST_MESSAGE = 1_000_000
 # A parsed segment takes some 400 times its size in memory; a real one is below 10,000 characters.
 LARGEST_SEGMENT = 64_000
+# A longer unit or service is cut, not left out: where places are mapped, an unmapped one holds.
+LONGEST_PLACE = 64
 
 _NULL = '""'
 _USUAL_SEPARATORS = "|^~\\&"
@@ -691,11 +693,11 @@ def _disposition(segments: _Segments) -> str:
 
 
 def _unit(segments: _Segments) -> str:
-    return segments.text("PV1", 3)
+    return segments.text("PV1", 3)[:LONGEST_PLACE]
 
 
 def _service(segments: _Segments) -> str:
-    return segments.text("PV1", 10)
+    return segments.text("PV1", 10)[:LONGEST_PLACE]
 
 
 _OPTIONAL: dict[str, Callable[[_Segments], Any]] = {
