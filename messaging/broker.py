@@ -81,7 +81,8 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "offset": record.offset,
         "key": _text(record.key),
         "value": _text(record.value),
-        "headers": [[name, _text(value)] for name, value in record.headers],
+        # A JSON column cannot hold NUL, and a header that has one in its name is none of ours.
+        "headers": [[n.replace("\0", "\ufffd"), _text(value)] for n, value in record.headers],
     }
 
 

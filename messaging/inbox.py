@@ -61,11 +61,11 @@ _Place = tuple[str, int, UUID]
 class Inbox:
     """The inbox over one batch, inside the batch's transaction."""
 
-    def __init__(self, work: Work, records: Sequence[Record]) -> None:
+    def __init__(self, work: Work, records: Sequence[Record], freed: UUID | None = None) -> None:
         self._work = work
         self._hears = frozenset(event.__name__ for event in work.participant.on)
         arrived = [self._read(record) for record in records]
-        self._early = self._load_early({one.key for one in arrived})
+        self._early = self._load_early({one.key for one in arrived} | ({freed} if freed else set()))
         everything = [*arrived, *self._early.values()]
         self._load_places(everything)
         self._need_keys(everything)
@@ -127,13 +127,35 @@ class Inbox:
         return key in self._parked
 
     def skip_first(self) -> Iterator[Arrived]:
-        """Give up the first record: it counts as applied, and only what waited for it follows."""
+        """Give up the first record: it counts as applied, and only what waited for it follows.
+
+        A command that failed has parked its key without a record.
+        """
+        if not self.arrived:
+            return
         one = self.arrived.pop(0)
         # One that is not the next of its stream must not make those before it look applied.
         if one.envelope is not None and one.envelope.seq == self._seq(one.envelope) + 1:
             self._seqs[self._of(one.envelope)] = one.envelope.seq
             self._applied.append(one)
-            yield from self._release(one.key)
+            yield from self.release(one.key)
+
+    def release(self, key: UUID) -> Iterator[Arrived]:
+        """Apply the early events that waited for this key and need to wait no longer."""
+        for waiting in self._released_by(key):
+            said = _said(waiting)
+            place = self._id(said)
+            if place not in self._early:
+                continue
+            still = self._waits_for(said)
+            if still is not None:
+                # What it waited for has come, and something else has not: remember that one.
+                self._keep(waiting, said, still)
+            else:
+                del self._early[place]
+                self._kept.pop(place, None)
+                self._gone.append((said.producer, said.epoch, said.key, said.seq))
+                yield from self._apply(waiting, said)
 
     def flush(self) -> None:
         """Write cursors, the inbox, and what was kept for later."""
@@ -168,24 +190,7 @@ class Inbox:
         self._applied.append(one)
         self._count(one, "ok")
         yield one
-        yield from self._release(envelope.key)
-
-    def _release(self, key: UUID) -> Iterator[Arrived]:
-        """Apply the early events that waited for this key and need to wait no longer."""
-        for waiting in self._released_by(key):
-            said = _said(waiting)
-            place = self._id(said)
-            if place not in self._early:
-                continue
-            still = self._waits_for(said)
-            if still is not None:
-                # What it waited for has come, and something else has not: remember that one.
-                self._keep(waiting, said, still)
-            else:
-                del self._early[place]
-                self._kept.pop(place, None)
-                self._gone.append((said.producer, said.epoch, said.key, said.seq))
-                yield from self._apply(waiting, said)
+        yield from self.release(envelope.key)
 
     def _keep(self, one: Arrived, envelope: Envelope, waiting_on: UUID) -> None:
         place = self._id(envelope)
@@ -229,9 +234,19 @@ class Inbox:
         return envelope.producer, envelope.epoch, envelope.key, envelope.seq
 
     def _load_early(self, keys: set[UUID]) -> dict[tuple[str, int, UUID, int], Arrived]:
-        query = select(EARLY).where(or_(among(EARLY.c.key, keys), among(EARLY.c.waiting_on, keys)))
-        kept = (self._read(record_from_json(row.record)) for row in self._work.conn.execute(query))
-        return {self._id(_said(one)): one for one in kept}
+        """What waits for these keys, and what waits for that in turn: it may all be freed now."""
+        found: dict[tuple[str, int, UUID, int], Arrived] = {}
+        asked: set[UUID] = set()
+        while wanted := keys - asked:
+            asked |= wanted
+            query = select(EARLY).where(
+                or_(among(EARLY.c.key, wanted), among(EARLY.c.waiting_on, wanted))
+            )
+            for row in self._work.conn.execute(query):
+                one = self._read(record_from_json(row.record))
+                found[self._id(_said(one))] = one
+            keys = {one.key for one in found.values()}
+        return found
 
     def _load_places(self, everything: Iterable[Arrived]) -> None:
         conn = self._work.conn

@@ -152,10 +152,9 @@ def replay(participant: Participant, key: UUID) -> bool:
 
     def again(work: Work) -> Sequence[Event]:
         records = _unpark(work, key)
-        inbox = Inbox(work, records)
+        inbox = Inbox(work, records, freed=key)
         work.store.load(inbox.events())
-        apply_all(work, inbox, {})
-        inbox.flush()
+        _apply_freed(work, inbox, key)
         _released(work, key, closed=False)
         return ()
 
@@ -185,16 +184,23 @@ def close(participant: Participant, key: UUID, *, because: str) -> None:
 
     def drop_first(work: Work) -> Sequence[Event]:
         records = _unpark(work, key)
-        inbox = Inbox(work, records)
+        inbox = Inbox(work, records, freed=key)
         work.store.load(inbox.events())
         for ready in inbox.skip_first():
             _react(work, ready)
-        apply_all(work, inbox, {})
-        inbox.flush()
+        _apply_freed(work, inbox, key)
         _released(work, key, closed=True)
         return ()
 
     participant.transact(drop_first)
+
+
+def _apply_freed(work: Work, inbox: Inbox, key: UUID) -> None:
+    """Apply what waited behind the parked event, and what became ready while the key was parked."""
+    apply_all(work, inbox, {})
+    for ready in inbox.release(key):
+        _react(work, ready)
+    inbox.flush()
 
 
 def _unpark(work: Work, key: UUID) -> list[Record]:

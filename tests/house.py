@@ -124,11 +124,12 @@ class House:
         ]
         self._timers = [TimerLoop(p) for _, p in self._each()]
 
-    def settle(self) -> None:
-        """Let everything happen that can happen now."""
+    def settle(self, *, deaf: str | None = None) -> None:
+        """Let everything happen that can happen now; one service may be deaf, and only speaks."""
+        hearing = [s for n, s in zip(_NAMES, self._subscribers, strict=True) if n != deaf]
         for _ in range(200):
             before = self._progress()
-            for step in (*self._timers, self.sender, *self._relays, *self._subscribers):
+            for step in (*self._timers, self.sender, *self._relays, *hearing):
                 step.step()
             if self._progress() == before:
                 return

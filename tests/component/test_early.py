@@ -1,0 +1,164 @@
+"""Whatever order the topics are read in, every event is applied once what it builds on is there."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.envelope import After, Envelope, to_headers
+from contracts.event import Event
+from contracts.topics import TOPICS
+from messaging import parking
+from messaging.broker import Record
+from messaging.subscriber import Subscriber
+from messaging.work import Work, new_traceparent
+from tests.house import MORNING, House
+
+HEARD = [topic.name for who, topic in TOPICS.items() if who != "intake"]
+
+
+class InAnyOrder:
+    """A ``Consumer`` that is given a partition's next records by chance, few at a time."""
+
+    def __init__(self, logs: list[list[Record]], chance: random.Random) -> None:
+        self._logs = logs
+        self._chance = chance
+
+    def poll(self, wait_seconds: float) -> list[Record]:
+        """A few records of one partition; now and then a whole one before any other."""
+        left = [log for log in self._logs if log]
+        if not left:
+            return []
+        log = self._chance.choice(left)
+        take = self._chance.choice([1, 1, 2, 5, len(log)])
+        taken, log[:] = log[:take], log[take:]
+        return taken
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Nothing is ever read twice here."""
+        raise AssertionError("a record was refused")
+
+    def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """The stored offsets decide."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_order_of_the_topics_leaves_an_event_waiting(house: House, seed: int) -> None:
+    house.load_demo()
+    ids = [_live(house, number) for number in range(4)]
+    logs = [
+        list(house.broker.log((topic, partition))[_read_so_far(house, topic, partition) :])
+        for topic in HEARD
+        for partition in range(house.broker.partitions)
+    ]
+    reader = Subscriber(house.intake, InAnyOrder(logs, random.Random(seed)))
+
+    while reader.step():
+        pass
+
+    assert 0 == _count(house, "early")
+    assert 0 == _count(house, "parked_key")
+    assert _said_to_intake(house) == _count(house, "inbox")
+    assert {"in_contact"} == {house.story(one, "south")["state"] for one in ids}
+
+
+def test_what_waits_for_what_waits_is_freed_with_it(house: House) -> None:
+    client, mentor = uuid4(), uuid4()
+    by_notifications = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    early = [_fact("matching", client, 1, by_notifications), _fact("matching", client, 2)]
+
+    for fact in (*early, _fact("notifications", mentor, 1)):
+        Subscriber(house.intake, InAnyOrder([[fact]], random.Random(0))).step()
+
+    assert 0 == _count(house, "early")
+    assert 3 == _count(house, "inbox")
+
+
+def test_what_came_early_while_its_key_was_parked_is_applied_with_its_release(house: House) -> None:
+    client, mentor = uuid4(), uuid4()
+    early = _fact(
+        "matching", client, 1, After(key=mentor, producer="notifications", epoch=1, seq=1)
+    )
+    Subscriber(house.intake, InAnyOrder([[early]], random.Random(0))).step()
+    _park(house, client)
+    freeing = _fact("notifications", mentor, 1)
+    Subscriber(house.intake, InAnyOrder([[freeing]], random.Random(0))).step()
+    assert 1 == _count(house, "early")
+
+    parking.close(house.intake, client, because="tried")
+
+    assert 0 == _count(house, "early")
+    assert 2 == _count(house, "inbox")
+
+
+def _park(house: House, key: UUID) -> None:
+    """A command about this key fails, so that it is parked without a record."""
+
+    def fails(work: Work) -> Iterable[Event]:
+        raise LookupError
+
+    parking.attempt(house.intake, key, "told", fails)
+    assert 1 == _count(house, "parked_key")
+
+
+def _fact(producer: str, key: UUID, seq: int, *after: After) -> Record:
+    """A fact of a type that intake does not know yet: applied, and nothing follows from it."""
+    envelope = Envelope(
+        event_id=uuid4(),
+        type="SomethingNew",
+        at=MORNING,
+        producer=producer,
+        epoch=1,
+        seq=seq,
+        key=key,
+        traceparent=new_traceparent(),
+        after=after,
+    )
+    return Record(
+        topic=TOPICS[producer].name,
+        topic_id=uuid4(),
+        partition=0,
+        offset=0,
+        key=str(key).encode(),
+        value=b"{}",
+        headers=tuple(to_headers(envelope)),
+    )
+
+
+def _live(house: House, number: int) -> str:
+    """One discharge that gets as far as a talk, without intake hearing anything of it."""
+    found = house.register_only(
+        facility="south", record_number=f"R-{number}", mobile=f"+1503555{9000 + number}"
+    )
+    house.settle(deaf="intake")
+    cards = [one for _, one in house.network.letters if "/messages/card/" in one.text]
+    house.text_only(cards[-1].to, "TALKED")
+    house.settle(deaf="intake")
+    return str(found["id"])
+
+
+def _read_so_far(house: House, topic: str, partition: int) -> int:
+    found = house.rows(
+        "intake",
+        "SELECT next_offset FROM stored_offset WHERE topic = :topic AND partition = :partition",
+        topic=topic,
+        partition=partition,
+    )
+    return int(found[0][0]) if found else 0
+
+
+def _said_to_intake(house: House) -> int:
+    return sum(
+        int(house.rows(who, "SELECT count(*) FROM outbox")[0][0])
+        for who in ("matching", "notifications")
+    )
+
+
+def _count(house: House, table: str) -> int:
+    return int(house.rows("intake", f"SELECT count(*) FROM {table}")[0][0])
