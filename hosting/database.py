@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, text
+from psycopg.types.array import ListBinaryDumper
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DisconnectionError
 
+#: A connection that rested this long is asked whether it still lives.
+RESTED_SECONDS = 1.0
 _ROOT = Path(__file__).resolve().parent.parent
 
 
 def engine_for(url: str, *, pool: int = 5) -> Engine:
     """An engine whose connections are checked before use, and never waited for in vain."""
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool,
         max_overflow=pool,
         pool_timeout=5,
-        pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
             "application_name": "warm-handoff",
@@ -27,6 +32,30 @@ def engine_for(url: str, *, pool: int = 5) -> Engine:
             " -c timezone=UTC",
         },
     )
+    event.listen(engine, "connect", _send_arrays_in_binary)
+    event.listen(engine, "checkin", _note_when_used)
+    event.listen(engine, "checkout", _ask_whether_it_lives)
+    return engine
+
+
+def _note_when_used(_: object, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _ask_whether_it_lives(connection: Any, record: Any, _: object) -> None:
+    """A connection that rested may have died; one that was just used need not be asked."""
+    if time.monotonic() - record.info.get("used_at", float("inf")) < RESTED_SECONDS:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except Exception as error:
+        raise DisconnectionError from error
+
+
+def _send_arrays_in_binary(connection: Any, _: object) -> None:
+    """As text, every element of an array is searched for what must be quoted."""
+    connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
 def answers(engine: Engine) -> bool:

@@ -18,7 +18,7 @@ from contracts.sealed import Sealed, sealed_fields
 from contracts.wire import dump
 from messaging.rows import among, insert_many
 from messaging.sealing import KeyView
-from messaging.tables import CURSOR, EPOCH, OUTBOX, STREAM
+from messaging.tables import CURSOR, OUTBOX, STREAM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,7 @@ def record(
     """
     if not said:
         return
-    epoch = conn.execute(select(EPOCH.c.epoch)).scalar_one()
-    next_seq = _take(conn, Counter(one.event.key for one in said))
+    epoch, next_seq = _take(conn, Counter(one.event.key for one in said))
     known = _known(conn, producer, epoch, said)
     keys.need((f.purpose, s.event.key) for s in said for f in sealed_fields(type(s.event)))
     rows = []
@@ -65,7 +64,10 @@ def record(
     insert_many(conn, OUTBOX, rows)
 
 
-_AND_COUNT_ON = "ON CONFLICT (key) DO UPDATE SET seq = stream.seq + excluded.seq RETURNING key, seq"
+_AND_COUNT_ON = (
+    "ON CONFLICT (key) DO UPDATE SET seq = stream.seq + excluded.seq"
+    " RETURNING key, seq, (SELECT epoch FROM epoch) AS epoch"
+)
 
 
 def bound_to(event_id: UUID, event: Event, field: str) -> str:
@@ -73,12 +75,13 @@ def bound_to(event_id: UUID, event: Event, field: str) -> str:
     return f"event/{event_id}/{type_of(event)}/{field}"
 
 
-def _take(conn: Connection, counts: Counter[UUID]) -> dict[UUID, int]:
+def _take(conn: Connection, counts: Counter[UUID]) -> tuple[int, dict[UUID, int]]:
     """The first free sequence number of each key, having taken as many as are needed."""
     rows = [{"key": key, "seq": counts[key]} for key in sorted(counts)]
     taken = insert_many(conn, STREAM, rows, _AND_COUNT_ON)
     assert taken is not None
-    return {row.key: row.seq - counts[row.key] + 1 for row in taken}
+    found = taken.all()
+    return found[0].epoch, {row.key: row.seq - counts[row.key] + 1 for row in found}
 
 
 _Known = dict[UUID, list[tuple[str, int, int]]]

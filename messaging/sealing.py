@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -23,9 +23,11 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from sqlalchemy import Engine, text
 
 from contracts.sealed import PURPOSES, Destroyed, Sealed
+from contracts.wire import load
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _VERSION = 1
+Content = TypeVar("Content")
 
 
 class KeyAbsent(Exception):
@@ -56,13 +58,24 @@ class Keyring:
 
     def __init__(self, engine: Engine, master: MasterKeys) -> None:
         self._engine = engine
-        self._master = master
+        # A single look needs no transaction around it, which would be two round trips more.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._public = {
+            purpose: X25519PublicKey.from_public_bytes(raw)
+            for purpose, raw in master.public.items()
+        }
+        self._private = {
+            purpose: X25519PrivateKey.from_private_bytes(raw)
+            for purpose, raw in master.private.items()
+        }
         self._unwrap = lru_cache(maxsize=20_000)(self._unwrapped)
+        #: What was opened, by its key's wrapped form: a look at the keys precedes every use.
+        self.opened = lru_cache(maxsize=20_000)(self._open)
 
     @property
     def opens(self) -> frozenset[str]:
         """The purposes that this service can open."""
-        return frozenset(self._master.private)
+        return frozenset(self._private)
 
     def make(self, persons: Iterable[UUID]) -> None:
         """Make every purpose's key for these persons, committed before this returns.
@@ -70,23 +83,13 @@ class Keyring:
         A person that has keys already keeps them.
         """
         people = list(persons)
-        with self._engine.begin() as conn:
-            for purpose in PURPOSES:
-                rows = [self._fresh(purpose, person) for person in people]
-                conn.execute(
-                    text(
-                        f"INSERT INTO key_{purpose} (person, version, public, wrapped)"
-                        " SELECT * FROM unnest(CAST(:persons AS uuid[]),"
-                        " CAST(:versions AS int[]), CAST(:publics AS bytea[]),"
-                        " CAST(:wraps AS bytea[])) ON CONFLICT DO NOTHING"
-                    ),
-                    {
-                        "persons": people,
-                        "versions": [_VERSION] * len(people),
-                        "publics": [public for public, _ in rows],
-                        "wraps": [wrapped for _, wrapped in rows],
-                    },
-                )
+        made: dict[str, Any] = {"persons": people, "versions": [_VERSION] * len(people)}
+        for purpose in PURPOSES:
+            rows = [self._fresh(purpose, person) for person in people]
+            made[f"publics_{purpose}"] = [public for public, _ in rows]
+            made[f"wraps_{purpose}"] = [wrapped for _, wrapped in rows]
+        with self._reading.connect() as conn:
+            conn.execute(_MAKE, made)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -103,7 +106,7 @@ class Keyring:
             f"SELECT person, public, {wrapped} AS wrapped, destroyed_at IS NOT NULL AS destroyed"
             f" FROM key_{purpose} WHERE version = :version AND person = ANY(:persons)"
         )
-        with self._engine.connect() as conn:
+        with self._reading.connect() as conn:
             rows = conn.execute(query, {"version": _VERSION, "persons": list(persons)})
             return {
                 row.person: _Key(public=row.public, wrapped=row.wrapped, destroyed=row.destroyed)
@@ -112,18 +115,23 @@ class Keyring:
 
     def _fresh(self, purpose: str, person: UUID) -> tuple[bytes, bytes]:
         key = X25519PrivateKey.generate()
-        master = X25519PublicKey.from_public_bytes(self._master.public[purpose])
-        wrapped = _SUITE.encrypt(key.private_bytes_raw(), master, _wrap_info(purpose, person))
+        public = self._public[purpose]
+        wrapped = _SUITE.encrypt(key.private_bytes_raw(), public, _wrap_info(purpose, person))
         return key.public_key().public_bytes_raw(), wrapped
 
-    def unwrap(self, purpose: str, person: UUID, wrapped: bytes) -> X25519PrivateKey:
-        """A person's private half; remembered by its wrapped form, which destruction removes."""
-        return self._unwrap(purpose, person, wrapped)
-
     def _unwrapped(self, purpose: str, person: UUID, wrapped: bytes) -> X25519PrivateKey:
-        master = X25519PrivateKey.from_private_bytes(self._master.private[purpose])
-        raw = _SUITE.decrypt(wrapped, master, _wrap_info(purpose, person))
+        """A person's private half; remembered by its wrapped form, which destruction removes."""
+        raw = _SUITE.decrypt(wrapped, self._private[purpose], _wrap_info(purpose, person))
         return X25519PrivateKey.from_private_bytes(raw)
+
+    def _open(self, content: type[Any], wrapped: bytes, sealed: Sealed) -> Any:
+        private = self._unwrap(sealed.purpose, sealed.person, wrapped)
+        info = _info(sealed.purpose, sealed.person, sealed.bound)
+        try:
+            plain = json.loads(_SUITE.decrypt(base64.b64decode(sealed.box), private, info))
+        except (InvalidTag, ValueError) as error:
+            raise NotOurs("a sealed value does not open where it stands") from error
+        return load(content, plain)
 
 
 class KeyView:
@@ -159,8 +167,8 @@ class KeyView:
             box=base64.b64encode(box).decode(),
         )
 
-    def open(self, sealed: Sealed) -> Any:
-        """The JSON-able value, or ``Destroyed``.
+    def open_as(self, content: type[Content], sealed: Sealed) -> Content | Destroyed:
+        """The frozen dataclass inside, or ``Destroyed``.
 
         Raises ``KeyAbsent`` when there never was such a key, ``NotOurs`` when it does not fit.
         """
@@ -169,12 +177,9 @@ class KeyView:
             return Destroyed()
         if key.wrapped is None:
             raise NotOurs(f"this service does not open {sealed.purpose}")
-        private = self._keyring.unwrap(sealed.purpose, sealed.person, key.wrapped)
-        info = _info(sealed.purpose, sealed.person, sealed.bound)
-        try:
-            return json.loads(_SUITE.decrypt(base64.b64decode(sealed.box), private, info))
-        except (InvalidTag, ValueError) as error:
-            raise NotOurs("a sealed value does not open where it stands") from error
+        kind: Any = content
+        value: Content = self._keyring.opened(kind, key.wrapped, sealed)
+        return value
 
     def _key(self, purpose: str, person: UUID) -> _Key:
         self.need([(purpose, person)])
@@ -182,6 +187,19 @@ class KeyView:
             return self._keys[purpose, person]
         except KeyError:
             raise KeyAbsent(f"no {purpose} key for a subject") from None
+
+
+_MAKE = text(
+    "WITH "
+    + ", ".join(
+        f"made_{purpose} AS (INSERT INTO key_{purpose} (person, version, public, wrapped)"
+        " SELECT * FROM unnest(CAST(:persons AS uuid[]), CAST(:versions AS int[]),"
+        f" CAST(:publics_{purpose} AS bytea[]), CAST(:wraps_{purpose} AS bytea[]))"
+        " ON CONFLICT DO NOTHING)"
+        for purpose in PURPOSES
+    )
+    + " SELECT 1"
+)
 
 
 class SearchTokens:

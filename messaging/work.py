@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from contracts.envelope import Envelope
 from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed, sealed_fields
-from contracts.wire import dump, load
+from contracts.wire import dump
 from messaging import outbox
 from messaging.sealing import Keyring
 from messaging.timers import Timers
@@ -91,6 +91,8 @@ class Work:
         self.keys = participant.keyring.view()
         self.timers = Timers(conn)
         self.said: list[outbox.Said] = []
+        #: What was opened and from what, by identity; the value is kept so that its id stays its.
+        self._seals: dict[int, tuple[Any, Sealed]] = {}
         self.store: Any = participant.open_store(self)
 
     def react(self, event: Event) -> None:
@@ -120,15 +122,17 @@ class Work:
 
     def open_as(self, content: type[Result], sealed: Sealed) -> Result | Destroyed:
         """Open a sealed value into its dataclass."""
-        plain = self.keys.open(sealed)
-        if isinstance(plain, Destroyed):
-            return plain
-        value: Result = load(content, plain)
+        value = self.keys.open_as(content, sealed)
+        self._seals[id(value)] = (value, sealed)
         return value
 
     def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
-        """Seal a dataclass for a row of a table."""
-        return self.keys.seal(dump(value), purpose, person, bound)
+        """Seal a dataclass for a row of a table; what was opened here keeps the seal it had."""
+        _, kept = self._seals.get(id(value), (None, None))
+        if kept is not None and (kept.purpose, kept.person) == (purpose, person):
+            return kept
+        plain = None if value is None else dump(value)
+        return self.keys.seal(plain, purpose, person, bound)
 
     def finish(self) -> None:
         """Write everything: rows, timers, and the facts with their places in their streams."""

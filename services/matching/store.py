@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    func,
     select,
     text,
     update,
@@ -32,7 +33,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.sealed import Destroyed
-from contracts.wire import dump
 from messaging.rows import among, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 from services.matching.choosing import Candidate, Seeker
@@ -337,14 +337,20 @@ class Store:
             .order_by(MENTOR.c.id)
             .with_for_update()
         ).all()
-        taken: dict[UUID, set[int]] = {}
+        taken: dict[UUID, frozenset[int]] = {}
         asked: set[UUID] = set()
-        held = select(ASSIGNMENT.c.mentor_id, ASSIGNMENT.c.place, ASSIGNMENT.c.state).where(
-            among(ASSIGNMENT.c.mentor_id, [row.id for row in rows]), _ACTIVE
+        held = (
+            select(
+                ASSIGNMENT.c.mentor_id,
+                func.array_agg(ASSIGNMENT.c.place).label("places"),
+                func.bool_or(ASSIGNMENT.c.state == "offered").label("asked"),
+            )
+            .where(among(ASSIGNMENT.c.mentor_id, [row.id for row in rows]), _ACTIVE)
+            .group_by(ASSIGNMENT.c.mentor_id)
         )
         for row in self._conn.execute(held) if rows else ():
-            taken.setdefault(row.mentor_id, set()).add(row.place)
-            if row.state == "offered":
+            taken[row.mentor_id] = frozenset(row.places)
+            if row.asked:
                 asked.add(row.mentor_id)
         profiles = self._profiles(rows)
         return [
@@ -356,7 +362,7 @@ class Store:
                 stopped=row.stopped,
                 revision=row.revision,
                 profile=profiles[row.id],
-                taken=frozenset(taken.get(row.id, ())),
+                taken=taken.get(row.id, frozenset()),
                 has_open_offer=row.id in asked,
             )
             for row in rows
@@ -375,18 +381,10 @@ class Store:
         return found
 
     def _profiles(self, rows: Sequence[Any]) -> dict[UUID, MentorRow]:
-        """Profiles are opened once per revision: a process sees the same mentors all day."""
-        fresh = [row for row in rows if (row.id, row.revision) not in _OPENED]
-        self._work.keys.need(("about", row.id) for row in fresh)
-        for row in fresh:
-            profile = self._work.open_as(MentorRow, from_json(row.profile))
-            if isinstance(profile, MentorRow):
-                _OPENED[row.id, row.revision] = profile
-        return {
-            row.id: _OPENED[row.id, row.revision]
-            for row in rows
-            if (row.id, row.revision) in _OPENED
-        }
+        """What their files say; nothing of those whose keys were destroyed."""
+        self._work.keys.need(("about", row.id) for row in rows)
+        opened = {row.id: self._work.open_as(MentorRow, from_json(row.profile)) for row in rows}
+        return {key: profile for key, profile in opened.items() if isinstance(profile, MentorRow)}
 
     def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:
         """Facilities by id."""
@@ -425,12 +423,7 @@ class Store:
         self._before |= self.clients
 
     def _client_row(self, client: Client) -> dict[str, Any]:
-        sealed = self._work.keys.seal(
-            dump(client.about) if client.about else None,
-            "about",
-            client.id,
-            f"client/{client.id}/about",
-        )
+        sealed = self._work.seal(client.about, "about", client.id, f"client/{client.id}/about")
         row = {f.name: getattr(client, f.name) for f in fields(Client)}
         return row | {"about": to_json(sealed)}
 
@@ -452,6 +445,3 @@ class Store:
             insert_many(self._conn, ASSIGNMENT, rows)
             self._loaded |= self._new
             self._new = {}
-
-
-_OPENED: dict[tuple[UUID, int], MentorRow] = {}

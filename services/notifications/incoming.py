@@ -176,6 +176,7 @@ class _Incoming:
         """One STOP ends all automated messages to this person, on every channel."""
         for address in self._addresses(token):
             self._work.store.stop(address)
+        self._work.store.load_planned_to(self._person.id)
         yield from self._planner.withdraw("stop", person_id=self._person.id)
 
     def take(self, meaning: Meaning, token: str | None = None) -> Iterator[Event]:
@@ -260,6 +261,7 @@ class _Incoming:
         else:
             self._person = replace(self._person, email_token=None)
         self._work.store.put(self._person)
+        self._work.store.load_planned_to(self._person.id)
         yield from self._planner.withdraw(
             "wrong_number", person_id=self._person.id, channel=self._channel
         )

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     ForeignKey,
@@ -24,8 +25,10 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    and_,
     bindparam,
     delete,
+    or_,
     select,
     text,
     update,
@@ -265,6 +268,7 @@ _OR_SAY_AFTER_ALL = (
     " first_due_at = excluded.first_due_at, reason = excluded.reason"
     " WHERE message.state = 'suppressed' AND message.reason = 'held'"
 )
+_QUESTION = tuple(column.name for column in QUESTION.c)
 _PERSON = tuple(f.name for f in fields(Person) if f.name != "contact")
 #: An offer is answered first: it has a deadline and keeps a client waiting.
 _FIRST = {"offer": 0, "introduction": 1, "contact": 2}
@@ -281,6 +285,7 @@ class Store:
         self.assignments: dict[UUID, Assignment] = {}
         self.questions: dict[UUID, Question] = {}
         self._asked_of: dict[UUID, set[UUID]] = {}
+        self._waiting_of: set[UUID] = set()
         self._asked_about: dict[UUID, set[UUID]] = {}
         self._facilities: dict[UUID, Facility] = {}
         self._before: dict[UUID, Any] = {}
@@ -311,20 +316,26 @@ class Store:
             select(ASSIGNMENT).where(among(ASSIGNMENT.c.client_id, wanted))
         ):
             self.assignments[row.id] = self._before[row.id] = Assignment(**row._mapping)
-        for row in self._conn.execute(
-            select(QUESTION).where(
-                among(QUESTION.c.person_id, wanted), QUESTION.c.state != "closed"
-            )
-        ):
-            self._before[row.id] = question = Question(**row._mapping)
-            self._keep(question)
-        columns = [MESSAGE.c[name] for name in _MESSAGE]
-        for row in self._conn.execute(
-            select(*columns)
-            .where(among(MESSAGE.c.subject_id, wanted) | among(MESSAGE.c.person_id, wanted))
-            .where(MESSAGE.c.state == "planned")
-        ):
-            self._planned[row.id] = Message(**row._mapping)
+        about = among(QUESTION.c.assignment_id, self.assignments)
+        asked_now = and_(among(QUESTION.c.person_id, wanted), QUESTION.c.state == "open")
+        self._take_in_questions(or_(about, asked_now))
+        self._take_in_planned(among(MESSAGE.c.subject_id, wanted))
+
+    def load_planned_to(self, person_id: UUID) -> None:
+        """Read what is planned to a person, whomever it is about; a mentor may have hundreds."""
+        self._take_in_planned(MESSAGE.c.person_id == person_id)
+
+    def _take_in_questions(self, which: ColumnElement[bool]) -> None:
+        query = select(QUESTION).where(which, QUESTION.c.state != "closed")
+        for row in self._conn.execute(query):
+            if row.id not in self.questions:
+                self._before[row.id] = question = Question(**dict(zip(_QUESTION, row, strict=True)))
+                self._keep(question)
+
+    def _take_in_planned(self, which: ColumnElement[bool]) -> None:
+        query = select(*(MESSAGE.c[name] for name in _MESSAGE))
+        for row in self._conn.execute(query.where(which, MESSAGE.c.state == "planned")):
+            self._planned.setdefault(row.id, Message(**dict(zip(_MESSAGE, row, strict=True))))
 
     def _person(self, row: Any) -> Person:
         contact = None
@@ -408,17 +419,20 @@ class Store:
         )
         if kind not in {q.kind for q in self._about(assignment.id)}:
             self._keep(question)
-            self._reopen(person_id)
+            self._open_first(person_id)
 
     def close_questions(self, assignment_id: UUID, *kinds: str) -> None:
         """These questions about an assignment need no answer any more."""
         for question in self._about(assignment_id):
             if question.kind in kinds:
                 self.questions[question.id] = replace(question, state="closed")
-                self._reopen(question.person_id)
+                if question.state == "open":
+                    self._take_in_waiting(question.person_id)
+                self._open_first(question.person_id)
 
     def open_question(self, person_id: UUID, *kinds: str) -> Question | None:
         """What the person was asked, of these kinds: the open one, else the oldest that waits."""
+        self._take_in_waiting(person_id)
         found = [q for q in self._unanswered(person_id) if q.kind in kinds]
         found.sort(key=lambda q: (q.state != "open", q.asked_at, q.id))
         return found[0] if found else None
@@ -440,7 +454,13 @@ class Store:
         mine = (self.questions[i] for i in self._asked_of.get(person_id, ()))
         return [question for question in mine if question.state != "closed"]
 
-    def _reopen(self, person_id: UUID) -> None:
+    def _take_in_waiting(self, person_id: UUID) -> None:
+        """Read what waits for the open question to close; a mentor may have hundreds."""
+        if person_id not in self._waiting_of:
+            self._waiting_of.add(person_id)
+            self._take_in_questions(QUESTION.c.person_id == person_id)
+
+    def _open_first(self, person_id: UUID) -> None:
         mine = self._unanswered(person_id)
         mine.sort(key=lambda q: (_FIRST[q.kind], q.asked_at, q.id))
         for number, question in enumerate(mine):
