@@ -13,6 +13,7 @@ from uuid import uuid4
 from flask import current_app, g, request
 from sqlalchemy import Engine, text
 
+from hosting.database import reading
 from hosting.problems import Problem
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -39,7 +40,7 @@ def needs_token(view: View) -> View:
             raise Problem(401, "A token is needed", "Send 'Authorization: Bearer <token>'.")
         access: Engine = current_app.extensions["access"]
         query = text("SELECT id, scope FROM valid_token WHERE hash = :hash")
-        with access.connect() as conn:
+        with reading(access) as conn:
             row = conn.execute(query, {"hash": _hash(token)}).first()
         if row is None:
             raise Problem(401, "The token is not valid", "Ask your administrator for a new one.")

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from hosting.database import reading
+
 
 class Clock:
     """The time of the domain. In ``allow-list`` and ``live`` the offset is never read."""
@@ -29,7 +31,7 @@ class Clock:
     def _read(self) -> None:
         with self._lock:
             try:
-                with self._access.connect() as conn:
+                with reading(self._access) as conn:
                     query = text("SELECT offset_seconds FROM clock")
                     self._offset = float(conn.execute(query).scalar_one())
             except SQLAlchemyError:

@@ -9,7 +9,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from psycopg.types.array import ListBinaryDumper
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
 
 #: A connection that rested this long is asked whether it still lives.
@@ -36,6 +36,11 @@ def engine_for(url: str, *, pool: int = 5) -> Engine:
     event.listen(engine, "checkin", _note_when_used)
     event.listen(engine, "checkout", _ask_whether_it_lives)
     return engine
+
+
+def reading(engine: Engine) -> Connection:
+    """A connection for single looks, without a transaction's two further round trips."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT").connect()
 
 
 def _note_when_used(_: object, record: Any) -> None:

@@ -15,6 +15,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from hosting.database import reading
+
 log = logging.getLogger(__name__)
 
 _CHANNEL = "committed"
@@ -41,8 +43,7 @@ class Waker:
             return
         self._told_at = time.monotonic()
         try:
-            with self._database.connect() as conn:
-                conn = conn.execution_options(isolation_level="AUTOCOMMIT")
+            with reading(self._database) as conn:
                 conn.execute(text(f"NOTIFY {_CHANNEL}"))
         except SQLAlchemyError:
             # What was committed is safe; the worker finds it by polling a moment later.

@@ -59,6 +59,10 @@ class Consumer(Protocol):
         """The next records, at most a batch; each partition's in order."""
         ...
 
+    def joined(self) -> list[tuple[UUID, str, int]]:
+        """What became ours since this was last asked: topic id, topic, partition."""
+        ...
+
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Read this partition from here on."""
         ...

@@ -103,6 +103,7 @@ class KafkaReader:
         self._servers = servers
         self._topics = tuple(topics)
         self._ids: dict[str, UUID] = {}
+        self._ours: set[TopicPartition] = set()
         self._consumer = KafkaConsumer(
             *self._topics,
             bootstrap_servers=servers.split(","),
@@ -142,6 +143,11 @@ class KafkaReader:
             for group in read.values()
             for raw in group
         ]
+
+    def joined(self) -> list[tuple[UUID, str, int]]:
+        """What became ours since this was last asked, to be asked after a poll."""
+        before, self._ours = self._ours, set(self._consumer.assignment())
+        return [(self._ids[p.topic], p.topic, p.partition) for p in self._ours - before]
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Read this partition from here on, if it is still ours."""

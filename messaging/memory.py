@@ -44,7 +44,7 @@ class MemoryBroker:
             log.append(
                 Record(
                     topic=record.topic,
-                    topic_id=self._ids.setdefault(record.topic, uuid4()),
+                    topic_id=self.id_of(record.topic),
                     partition=partition,
                     offset=len(log),
                     key=record.key,
@@ -53,6 +53,10 @@ class MemoryBroker:
                 )
             )
             return Written(partition=partition, offset=len(log) - 1)
+
+    def id_of(self, topic: str) -> UUID:
+        """The id of a topic, which is made when it is first named."""
+        return self._ids.setdefault(topic, uuid4())
 
     def log(self, place: tuple[str, int]) -> list[Record]:
         """All records of a partition."""
@@ -114,6 +118,7 @@ class MemoryReader:
         self._group = group
         self.topics = topics
         self.positions: dict[tuple[str, int], int] = {}
+        self._ours: set[tuple[str, int]] = set()
 
     def poll(self, wait_seconds: float) -> list[Record]:
         """What is there now; nothing waits in memory."""
@@ -124,6 +129,11 @@ class MemoryReader:
             found.extend(records)
             self.positions[place] = position + len(records)
         return found
+
+    def joined(self) -> list[tuple[UUID, str, int]]:
+        """What became ours since this was last asked."""
+        before, self._ours = self._ours, set(self.positions)
+        return [(self._broker.id_of(t), t, number) for t, number in self._ours - before]
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Read this partition from here on, if it is ours."""

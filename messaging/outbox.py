@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as ids
-from sqlalchemy import Connection, literal_column, select
+from sqlalchemy import Connection, literal_column, select, union_all
 
 from contracts.event import Event, type_of
 from contracts.sealed import Sealed, sealed_fields
@@ -97,9 +97,11 @@ def _known(conn: Connection, producer: str, epoch: int, said: Sequence[Said]) ->
         literal_column(str(int(epoch))).label("epoch"),
         STREAM.c.seq,
     ).where(among(STREAM.c.key, others))
-    theirs = select(CURSOR).where(among(CURSOR.c.key, subjects | others))
+    theirs = select(CURSOR.c.key, CURSOR.c.producer, CURSOR.c.epoch, CURSOR.c.seq).where(
+        among(CURSOR.c.key, subjects | others)
+    )
     known: _Known = {}
-    for row in [*conn.execute(theirs), *(conn.execute(ours) if others else ())]:
+    for row in conn.execute(union_all(theirs, ours)):
         known.setdefault(row.key, []).append((row.producer, row.epoch, row.seq))
     return known
 

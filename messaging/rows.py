@@ -45,11 +45,7 @@ def insert_many(
     if not rows:
         return None
     names = tuple(rows[0])
-    columns = {name: [row[name] for row in rows] for name in names}
-    for name in names:
-        if isinstance(table.c[name].type, JSONB):
-            columns[name] = [None if v is None else json.dumps(v) for v in columns[name]]
-    return conn.execute(_statement(table, names, then), columns)
+    return conn.execute(_inserting(table, names, then), _columns(table, names, rows))
 
 
 def upsert_many(
@@ -60,6 +56,15 @@ def upsert_many(
         insert_many(conn, table, rows, replacing(tuple(rows[0]), *keys))
 
 
+def update_many(
+    conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *keys: str, only: str = ""
+) -> None:
+    """Change rows that are there, each found by its keys; ``only`` is one more condition."""
+    if rows:
+        names = tuple(rows[0])
+        conn.execute(_updating(table, names, keys, only), _columns(table, names, rows))
+
+
 @cache
 def replacing(names: tuple[str, ...], *keys: str) -> str:
     """The clause that replaces everything but the keys."""
@@ -67,17 +72,46 @@ def replacing(names: tuple[str, ...], *keys: str) -> str:
     return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
 
 
+def _columns(
+    table: Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, list[Any]]:
+    columns = {name: [row[name] for row in rows] for name in names}
+    for name in names:
+        if isinstance(table.c[name].type, JSONB):
+            columns[name] = [None if v is None else json.dumps(v) for v in columns[name]]
+    return columns
+
+
 @cache
-def _statement(table: Table, names: tuple[str, ...], then: str) -> TextClause:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+def _inserting(table: Table, names: tuple[str, ...], then: str) -> TextClause:
+    given, values = _given(table, names)
     columns = ", ".join(f'"{name}"' for name in names)
-    arrays, values = [], []
+    return text(
+        f"INSERT INTO {table.name} ({columns}) SELECT {', '.join(values.values())} {given} {then}"
+    )
+
+
+@cache
+def _updating(table: Table, names: tuple[str, ...], keys: tuple[str, ...], only: str) -> TextClause:
+    given, values = _given(table, names)
+    changes = ", ".join(f'"{n}" = {value}' for n, value in values.items() if n not in keys)
+    found = " AND ".join(f'{table.name}."{key}" = given."{key}"' for key in keys)
+    return text(
+        f"UPDATE {table.name} SET {changes} {given} WHERE {found}{f' AND {only}' if only else ''}"
+    )
+
+
+def _given(table: Table, names: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """The arrays as rows of ``given``, and each column's value from there."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    arrays, values = [], {}
     for name in names:
         kind = table.c[name].type
+        # An array of JSON would be read as JSON itself, so it travels as text.
         plain = "text" if isinstance(kind, JSONB) else kind.compile(dialect)
         arrays.append(f"CAST(:{name} AS {plain}[])")
-        values.append(f'CAST("{name}" AS jsonb)' if isinstance(kind, JSONB) else f'"{name}"')
-    return text(
-        f"INSERT INTO {table.name} ({columns}) SELECT {', '.join(values)}"
-        f" FROM unnest({', '.join(arrays)}) AS given({columns}) {then}"
-    )
+        values[name] = f'given."{name}"'
+        if isinstance(kind, JSONB):
+            values[name] = f"CAST({values[name]} AS jsonb)"
+    columns = ", ".join(f'"{name}"' for name in names)
+    return f"FROM unnest({', '.join(arrays)}) AS given({columns})", values

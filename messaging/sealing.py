@@ -99,17 +99,24 @@ class Keyring:
         """The keys as they stand now: a fresh look for each piece of work."""
         return KeyView(self)
 
-    def fetch(self, purpose: str, persons: Iterable[UUID]) -> dict[UUID, _Key]:
-        """Read keys, set-wise; the wrapped half only where this service may open it."""
-        wrapped = "wrapped" if purpose in self.opens else "NULL"
-        query = text(
-            f"SELECT person, public, {wrapped} AS wrapped, destroyed_at IS NOT NULL AS destroyed"
-            f" FROM key_{purpose} WHERE version = :version AND person = ANY(:persons)"
-        )
+    def fetch(self, wanted: Mapping[str, Iterable[UUID]]) -> dict[tuple[str, UUID], _Key]:
+        """Read keys by purpose and person in one statement; wrapped only what may be opened."""
+        parts: list[str] = []
+        given: dict[str, Any] = {"version": _VERSION}
+        for purpose, persons in wanted.items():
+            wrapped = "wrapped" if purpose in self.opens else "CAST(NULL AS bytea)"
+            parts.append(
+                f"SELECT '{purpose}' AS purpose, person, public, {wrapped} AS wrapped,"
+                f" destroyed_at IS NOT NULL AS destroyed FROM key_{purpose}"
+                f" WHERE version = :version AND person = ANY(:{purpose})"
+            )
+            given[purpose] = list(persons)
         with self._reading.connect() as conn:
-            rows = conn.execute(query, {"version": _VERSION, "persons": list(persons)})
+            rows = conn.execute(text(" UNION ALL ".join(parts)), given)
             return {
-                row.person: _Key(public=row.public, wrapped=row.wrapped, destroyed=row.destroyed)
+                (row.purpose, row.person): _Key(
+                    public=row.public, wrapped=row.wrapped, destroyed=row.destroyed
+                )
                 for row in rows
             }
 
@@ -147,9 +154,8 @@ class KeyView:
         for purpose, person in wanted:
             if (purpose, person) not in self._keys:
                 missing.setdefault(purpose, set()).add(person)
-        for purpose, persons in missing.items():
-            for person, key in self._keyring.fetch(purpose, persons).items():
-                self._keys[purpose, person] = key
+        if missing:
+            self._keys |= self._keyring.fetch(missing)
 
     def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
         """Seal a JSON-able value; to a person whose key is destroyed nothing is kept."""

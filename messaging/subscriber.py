@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Connection, Row, select, tuple_
 
 from messaging import metrics
 from messaging.broker import Consumer, Record
 from messaging.inbox import Failure, Inbox, key_or_place
 from messaging.parking import HandlerFailed, apply_all
+from messaging.rows import NOTHING, insert_many, update_many
 from messaging.tables import STORED_OFFSET
 from messaging.unavailable import is_away, is_lost_race
 from messaging.work import RACES, Participant, Work, new_traceparent
@@ -32,19 +33,20 @@ class Subscriber:
     def __init__(self, participant: Participant, consumer: Consumer) -> None:
         self._participant = participant
         self._consumer = consumer
+        self._joined: list[tuple[UUID, str, int]] = []
 
     def step(self) -> bool:
         """Read and apply one batch; True when there was one."""
         records = self._consumer.poll(0.2)
         metrics.LAST_POLL.set_to_current_time()
+        if self._begin_where_stored(records):
+            return True
         if not records:
             return False
         try:
             self._take(records, {})
         except Exception:
-            # The records are still in the broker: read them again from where they began.
-            for (topic, partition), group in _by_partition(records):
-                self._consumer.seek(topic, partition, group[0].offset)
+            self._read_again(records)
             raise
         self._participant.wake()
         self._consumer.hint(
@@ -55,6 +57,29 @@ class Subscriber:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+    def _begin_where_stored(self, records: Sequence[Record]) -> bool:
+        """Read partitions that became ours from the stored offset; True when there are any.
+
+        The broker begins at its own hint, which is ahead of a database that was restored.
+        """
+        self._joined += self._consumer.joined()
+        if not self._joined:
+            return False
+        self._read_again(records)
+        places = {(topic_id, part) for topic_id, _, part in self._joined}
+        with self._participant.engine.connect() as conn:
+            query = select(STORED_OFFSET).where(_at(places))
+            stored = {(r.topic_id, r.partition): r.next_offset for r in conn.execute(query)}
+        for topic_id, topic, part in self._joined:
+            self._consumer.seek(topic, part, stored.get((topic_id, part), 0))
+        self._joined = []
+        return True
+
+    def _read_again(self, records: Sequence[Record]) -> None:
+        """The records are still in the broker: read them once more from where they began."""
+        for (topic, partition), group in _by_partition(records):
+            self._consumer.seek(topic, partition, group[0].offset)
 
     def _take(self, records: Sequence[Record], failing: dict[UUID, Failure]) -> None:
         """Apply the records; a batch that fails is halved until the key at fault is found."""
@@ -104,20 +129,16 @@ class Subscriber:
         """
         groups = dict(_by_partition(records))
         places = {(g[0].topic_id, g[0].partition): g for g in groups.values()}
-        conn.execute(
-            insert(STORED_OFFSET).on_conflict_do_nothing(),
-            [
+        stored = _locked(conn, places)
+        if len(stored) < len(places):
+            rows = [
                 {"topic_id": topic_id, "partition": part, "topic": g[0].topic, "next_offset": 0}
                 for (topic_id, part), g in places.items()
-            ],
-        )
-        stored = conn.execute(
-            select(STORED_OFFSET)
-            .where(tuple_(STORED_OFFSET.c.topic_id, STORED_OFFSET.c.partition).in_(list(places)))
-            .order_by(STORED_OFFSET.c.topic_id, STORED_OFFSET.c.partition)
-            .with_for_update()
-        ).all()
+            ]
+            insert_many(conn, STORED_OFFSET, rows, NOTHING)
+            stored = _locked(conn, places)
         taken: set[tuple[str, int, int]] = set()
+        moved: list[dict[str, Any]] = []
         for row in stored:
             group = places[row.topic_id, row.partition]
             fresh = [record for record in group if record.offset >= row.next_offset]
@@ -127,13 +148,23 @@ class Subscriber:
                 self._consumer.seek(row.topic, row.partition, row.next_offset)
                 continue
             taken |= {(row.topic, row.partition, record.offset) for record in fresh}
-            conn.execute(
-                update(STORED_OFFSET)
-                .where(STORED_OFFSET.c.topic_id == row.topic_id)
-                .where(STORED_OFFSET.c.partition == row.partition)
-                .values(next_offset=fresh[-1].offset + 1)
-            )
+            place = {"topic_id": row.topic_id, "partition": row.partition}
+            moved.append({**place, "next_offset": fresh[-1].offset + 1})
+        update_many(conn, STORED_OFFSET, moved, "topic_id", "partition")
         return [r for r in records if (r.topic, r.partition, r.offset) in taken]
+
+
+def _locked(conn: Connection, places: Collection[tuple[UUID, int]]) -> Sequence[Row[Any]]:
+    return conn.execute(
+        select(STORED_OFFSET)
+        .where(_at(places))
+        .order_by(STORED_OFFSET.c.topic_id, STORED_OFFSET.c.partition)
+        .with_for_update()
+    ).all()
+
+
+def _at(places: Collection[tuple[UUID, int]]) -> ColumnElement[bool]:
+    return tuple_(STORED_OFFSET.c.topic_id, STORED_OFFSET.c.partition).in_(list(places))
 
 
 def _fault(record: Record, cause: Exception) -> tuple[UUID, Failure]:

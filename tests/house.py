@@ -118,10 +118,7 @@ class House:
         )
         self.sender = self._make_sender()
         self._relays = [Relay(n, p.engine, self.broker.writer()) for n, p in self._each()]
-        self._subscribers = [
-            Subscriber(p, self.broker.reader(n, [t.name for who, t in TOPICS.items() if who != n]))
-            for n, p in self._each()
-        ]
+        self._subscribers = [self._make_subscriber(name) for name in _NAMES]
         self._timers = [TimerLoop(p) for _, p in self._each()]
 
     def settle(self, *, deaf: str | None = None) -> None:
@@ -129,9 +126,9 @@ class House:
         hearing = [s for n, s in zip(_NAMES, self._subscribers, strict=True) if n != deaf]
         for _ in range(200):
             before = self._progress()
-            for step in (*self._timers, self.sender, *self._relays, *hearing):
-                step.step()
-            if self._progress() == before:
+            loops = (*self._timers, self.sender, *self._relays, *hearing)
+            busy = [loop.step() for loop in loops]
+            if not any(busy) and self._progress() == before:
                 return
         raise AssertionError("the house does not come to rest")
 
@@ -217,6 +214,12 @@ class House:
         with self.participants[service].engine.connect() as conn:
             return list(conn.execute(text(query), values).all())
 
+    def restart(self, service: str) -> None:
+        """A consumer leaves, and another begins where the broker says that it was."""
+        place = _NAMES.index(service)
+        self._subscribers[place].close()
+        self._subscribers[place] = self._make_subscriber(service)
+
     def close(self) -> None:
         """Let go of every connection."""
         self.sender.close()
@@ -227,6 +230,10 @@ class House:
             foundation.database.dispose()
             foundation.access.dispose()
             foundation.keyring.close()
+
+    def _make_subscriber(self, service: str) -> Subscriber:
+        topics = [topic.name for who, topic in TOPICS.items() if who != service]
+        return Subscriber(self.participants[service], self.broker.reader(service, topics))
 
     def _make_sender(self) -> Sender:
         writer = LetterWriter(

@@ -23,8 +23,9 @@ from contracts.intake import (
     FacilityChanged,
     FacilityPeople,
 )
-from contracts.sealed import Destroyed
+from contracts.sealed import PURPOSES, Destroyed
 from contracts.wire import dump
+from hosting.database import reading
 from messaging.sealing import SearchTokens
 from messaging.work import Participant, Work
 from services.intake import store
@@ -84,7 +85,7 @@ class Desk:
 
     def facility(self, code: str) -> Facility:
         """The facility of a code; raises ``NoSuchThing``."""
-        with self.participant.engine.connect() as conn:
+        with reading(self.participant.engine) as conn:
             found = store.facility_by_code(conn, code)
         if found is None:
             raise NoSuchThing("facility")
@@ -139,14 +140,16 @@ class Desk:
         self.participant.transact(command)
         return known[-1]
 
-    def put_contact(self, facility: Facility, body: ContactBody) -> UUID:
-        """Correct how a client is called and reached."""
+    def put_contact(
+        self, facility: Facility, body: ContactBody, *, deleted: tuple[str, ...] = ()
+    ) -> UUID:
+        """Correct how a client is called and reached; ``deleted`` names what is no longer so."""
         client_id = self._client_id(facility, body.record_number)
         known: list[UUID] = []
 
         def command(work: Work) -> Iterator[Event]:
             visit = _Visit(work, self.tokens, facility, client_id)
-            changed = visit.know(body.record_number, _given(body, Person))
+            changed = visit.know(body.record_number, _deleted(deleted) | _given(body, Person))
             known.append(visit.client_id)
             yield from visit.judge_others()
             if changed:
@@ -211,7 +214,7 @@ class Desk:
     def _client_id(self, facility: Facility, record_number: str) -> UUID:
         """The client of this record number, or the id of one to be; their keys are made first."""
         token = self.tokens.token("record", str(facility.id), record_number.strip())
-        with self.participant.engine.connect() as conn:
+        with reading(self.participant.engine) as conn:
             client_id = store.client_id_of(conn, facility.id, token)
         if client_id is None:
             client_id = uuid4()
@@ -233,6 +236,7 @@ class _Visit:
         self._died = False
         self._discharge_id: UUID | None = None
         self._details: dict[UUID, Details] = {}
+        self._agreed: dict[str, Agreement] = {}
 
     @property
     def client_id(self) -> UUID:
@@ -243,29 +247,30 @@ class _Visit:
         """Lock the client, or make them known; True when what is known of them changed."""
         work, number = self._work, record_number.strip()
         token = self._tokens.token("record", str(self._facility.id), number)
-        known = store.client_id_of(work.conn, self._facility.id, token)
+        # A client to be was given keys; their rows need the public half of each.
+        work.keys.need((purpose, self._client_id) for purpose in PURPOSES)
+        known = store.lock_client(work, self._facility.id, token)
         if known is None:
             self._person = updated(Person(record_number=number), dict(given))
             store.insert_client(work, self._client_id, self._facility.id, token, self._person)
-        else:
-            # Somebody else may have made the client known since the id was chosen.
-            self._client_id = known
-        work.keys.need((purpose, self._client_id) for purpose in ("identity", "record"))
-        person, died_at = store.lock_client(work, self._client_id)
-        if isinstance(person, Destroyed):
+            return True
+        # Somebody else may have made the client known since the id was chosen.
+        self._client_id = known.id
+        if isinstance(known.person, Destroyed):
             raise Refused("record_number", "This client's data was erased on request.")
-        self._died = died_at is not None
+        self._died = known.died
         work.store.load_clients([self._client_id])
         self._details = store.details_of(work, self._client_id)
-        self._person = updated(person, dict(given))
-        if self._person != person:
+        self._agreed = store.agreements(work.conn, self._client_id)
+        self._person = updated(known.person, dict(given))
+        if self._person != known.person:
             store.update_client(work, self._client_id, self._person)
-        return known is None or self._person != person
+        return self._person != known.person
 
     def register(self, body: DischargeBody, deleted: tuple[str, ...]) -> Iterator[Event]:
         """Store the discharge of this visit and say what follows."""
         gone = _deleted(deleted)
-        changed = self.know(body.record_number, gone | _given(body, Person) | _name(body))
+        news = self.know(body.record_number, gone | _given(body, Person) | _name(body))
         if body.consents is not None:
             yield from self.agree(body.consents, replacing=False)
         visit_number = body.visit_number.strip()
@@ -279,20 +284,22 @@ class _Visit:
             self._discharge_id = found
             before = self._details[found]
             self._details[found] = updated(before, given)
-            changed = changed or self._details[found] != before
+            changed = news or self._details[found] != before
         yield from self._judge(self._id, changed=changed, repeated=found is not None)
-        yield from self.judge_others()
+        # What a visit that is over tells of the person counts for the one that goes on.
+        over = not self._work.store.discharge(self._id).is_open
+        yield from self.judge_others(changed=news and over)
 
     def agree(self, consents: Consents, *, replacing: bool) -> Iterator[Event]:
         """Record what the client agrees to, and what no longer."""
         work = self._work
-        in_force = store.agreements(work.conn, self._client_id)
         for channel in CHANNELS:
             given = getattr(consents, channel)
-            before = in_force.get(channel)
+            before = self._agreed.get(channel)
             if given is None:
                 if replacing and before is not None:
                     store.revoke(work, self._client_id, channel)
+                    del self._agreed[channel]
                     work.store.step(self._client_id, None, "consent_revoked", channel=channel)
                     yield ConsentRevoked(
                         client_id=self._client_id, channel=channel, revoked_at=work.now
@@ -315,6 +322,7 @@ class _Visit:
             if before is not None:
                 store.revoke(work, self._client_id, channel)
             store.give(work, self._client_id, agreement, given.obtained_by)
+            self._agreed[channel] = agreement
             work.store.step(self._client_id, None, "consent_given", channel=channel)
             yield ConsentGiven(
                 client_id=self._client_id,
@@ -323,11 +331,11 @@ class _Visit:
                 given_at=given.given_at,
             )
 
-    def judge_others(self) -> Iterator[Event]:
+    def judge_others(self, *, changed: bool = False) -> Iterator[Event]:
         """Look at each other open discharge again: what was missing may have come."""
         for discharge in self._work.store.discharges_of(self._client_id):
             if discharge.is_open and discharge.id != self._discharge_id:
-                yield from self._judge(discharge.id, changed=False, repeated=True)
+                yield from self._judge(discharge.id, changed=changed, repeated=True)
 
     def accepted(self) -> Accepted:
         """What became of the registration."""
@@ -357,8 +365,6 @@ class _Visit:
     def _begin(self, visit_token: str, details: Details) -> None:
         work = self._work
         self._discharge_id = uuid4()
-        self._details[self._id] = details
-        sealed = store.seal_details(work, self._client_id, self._id, details)
         discharge = Discharge(
             id=self._id,
             client_id=self._client_id,
@@ -372,8 +378,13 @@ class _Visit:
             next_what=None,
             next_by=None,
         )
-        work.store.add(discharge, visit_token, sealed)
+        work.store.add(discharge, visit_token)
+        self._keep(self._id, details)
         work.store.step(self._client_id, self._id, "received")
+
+    def _keep(self, discharge_id: UUID, details: Details) -> None:
+        self._details[discharge_id] = details
+        self._work.store.detail(self._client_id, discharge_id, details)
 
     def _judge(self, discharge_id: UUID, *, changed: bool, repeated: bool) -> Iterator[Event]:
         work, details = self._work, self._details[discharge_id]
@@ -386,7 +397,7 @@ class _Visit:
                 work.store.step(self._client_id, discharge_id, "repeated_after_cancel")
                 work.store.open_task("repeated_after_cancel", discharge_id, discharge)
             return
-        agreed = frozenset(store.agreements(work.conn, self._client_id))
+        agreed = frozenset(self._agreed)
         holding = holds(self._person, details, agreed, self._facility, work.now)
         if discharge.said_at is not None:
             # Support has begun: a missing detail no longer stops it, custody or a transfer does.
@@ -394,15 +405,14 @@ class _Visit:
         was_held = discharge.state == "held"
         if holding != details.held or changed:
             details = updated(details, {"held": holding})
-            self._details[discharge_id] = details
-            store.update_details(work, self._client_id, discharge_id, details)
+            self._keep(discharge_id, details)
         work.store.change(discharge, high_risk=is_high_risk(details))
         discharge = work.store.discharge(discharge_id)
-        if holding:
-            yield from self._hold(discharge, holding, was_held=was_held)
-        elif discharge.said_at is None and self._is_overtaken(discharge, details):
+        if discharge.said_at is None and self._is_overtaken(discharge, details):
             _close(work, discharge, "a later discharge")
             yield _cancelled(work, discharge)
+        elif holding:
+            yield from self._hold(discharge, holding, was_held=was_held)
         elif discharge.said_at is None:
             yield from self._say(discharge, details, agreed)
         elif was_held or changed:
@@ -465,14 +475,13 @@ class _Visit:
         )
 
     def _is_overtaken(self, discharge: Discharge, details: Details) -> bool:
-        """Whether support goes on already for a visit that was told, and ended, after this one."""
+        """Whether support goes on already for a visit that ended after this one, told when ever."""
         left = details.discharged_at
-        assert left is not None, "without it the discharge is held"
-        return any(
+        return left is not None and any(
             later.is_open
             and later.said_at is not None
-            and later.accepted_at > discharge.accepted_at
-            and (self._details[later.id].discharged_at or left) >= left
+            and (self._details[later.id].discharged_at or left, later.accepted_at)
+            > (left, discharge.accepted_at)
             for later in self._work.store.discharges_of(self._client_id)
         )
 
@@ -487,7 +496,7 @@ class _Visit:
 
     def _died_now(self, discharge: Discharge, details: Details) -> Iterator[Event]:
         work = self._work
-        store.update_details(work, self._client_id, discharge.id, details)
+        self._keep(discharge.id, details)
         for one in work.store.discharges_of(self._client_id):
             if one.is_open:
                 _close(work, one, "died")
@@ -520,7 +529,7 @@ def _expect_placing(work: Work, discharge: Discharge) -> None:
 
 
 def _cancelled(work: Work, discharge: Discharge) -> DischargeCancelled:
-    """Said of a held discharge too: what was said to be held would stay so for ever."""
+    """Said of one that was held or came too late, too: it must not seem open for ever."""
     return DischargeCancelled(
         client_id=discharge.client_id,
         discharge_id=discharge.id,
@@ -573,8 +582,8 @@ def _given(body: Any, into: type[Any]) -> dict[str, Any]:
 
 
 def _deleted(names: tuple[str, ...]) -> dict[str, Any]:
-    """Emptied fields of a person: a number that a feed deletes must not be written to."""
-    single = {name: None for name in names if name in ("born_on", "mobile", "email", "language")}
+    """Emptied fields of a person: a number that is deleted must not be written to."""
+    single = {f.name: f.default for f in fields(Person) if f.name in names}
     return single | (dict.fromkeys(("given", "family", "called")) if "name" in names else {})
 
 

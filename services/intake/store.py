@@ -21,7 +21,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
-    bindparam,
     insert,
     select,
     text,
@@ -33,7 +32,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed
 from contracts.wire import load as load_wire
-from messaging.rows import NOTHING, among, insert_many
+from messaging.rows import NOTHING, among, insert_many, update_many
 from messaging.sealing import from_json, to_json
 from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
 
@@ -166,7 +165,16 @@ class Discharge:
 
 
 _SHOWN = [column for column in DISCHARGE.c if column.name not in ("visit_token", "details")]
-_CHANGING = ("high_risk", "state", "unparked_state", "closed_because", "said_at", "next_what")
+_SHOWN_NAMES = tuple(column.name for column in _SHOWN)
+_CHANGING = (
+    "high_risk",
+    "state",
+    "unparked_state",
+    "closed_because",
+    "said_at",
+    "next_what",
+    "next_by",
+)
 
 
 class Store:
@@ -177,6 +185,8 @@ class Store:
         self._conn = work.conn
         self._loaded: dict[UUID, Discharge] = {}
         self._now: dict[UUID, Discharge] = {}
+        self._new: dict[UUID, str] = {}
+        self._details: dict[UUID, tuple[UUID, Details]] = {}
         self._steps: list[dict[str, Any]] = []
         self._tasks: list[dict[str, Any]] = []
         self._done: list[dict[str, Any]] = []
@@ -223,12 +233,14 @@ class Store:
             changes["unparked_state"] = changes.pop("state")
         self._now[discharge.id] = replace(self._now[discharge.id], **changes)
 
-    def add(self, discharge: Discharge, visit_token: str, details: Sealed) -> None:
-        """A new discharge."""
-        row = {column.name: getattr(discharge, column.name) for column in _SHOWN}
-        row |= {"visit_token": visit_token, "details": to_json(details)}
-        self._conn.execute(insert(DISCHARGE).values(row))
-        self._loaded[discharge.id] = self._now[discharge.id] = discharge
+    def add(self, discharge: Discharge, visit_token: str) -> None:
+        """A new discharge, written with the rest; its details are still to come."""
+        self._new[discharge.id] = visit_token
+        self._now[discharge.id] = discharge
+
+    def detail(self, client_id: UUID, discharge_id: UUID, details: Details) -> None:
+        """What is now known of a discharge."""
+        self._details[discharge_id] = client_id, details
 
     def step(self, client_id: UUID, discharge_id: UUID | None, what: str, **words: Any) -> None:
         """Add a step to the story. ``words`` name no one: codes, channels, purposes, moments."""
@@ -285,7 +297,8 @@ class Store:
         """What was asked has come about by itself."""
         for kind in kinds:
             self._tasks = [t for t in self._tasks if (t["kind"], t["about"]) != (kind, about)]
-            self._done.append({"b_kind": kind, "b_about": about, "b_because": because})
+            if about not in self._new:
+                self._done.append({"kind": kind, "about": about, "done_because": because})
 
     def close_every_task(self, client_id: UUID, *, because: str) -> None:
         """Nobody is asked for anything about this client any more."""
@@ -298,29 +311,27 @@ class Store:
 
     def flush(self) -> None:
         """Write what changed."""
-        changed = [
-            {f"b_{name}": getattr(now, name) for name in (*_CHANGING, "next_by", "id")}
-            for now in self._now.values()
-            if now != self._loaded[now.id]
+        details = {
+            key: to_json(_sealed_details(self._work, client_id, key, plain))
+            for key, (client_id, plain) in self._details.items()
+        }
+        new = [
+            {name: getattr(self._now[key], name) for name in _SHOWN_NAMES}
+            | {"visit_token": token, "details": details.pop(key)}
+            for key, token in self._new.items()
         ]
-        if changed:
-            values: dict[str, Any] = {
-                name: bindparam(f"b_{name}") for name in (*_CHANGING, "next_by")
-            }
-            self._conn.execute(
-                update(DISCHARGE).where(DISCHARGE.c.id == bindparam("b_id")).values(values), changed
-            )
-        if self._done:
-            self._conn.execute(
-                update(TASK)
-                .where(TASK.c.kind == bindparam("b_kind"))
-                .where(TASK.c.about == bindparam("b_about"))
-                .where(TASK.c.done_at.is_(None))
-                .values(
-                    done_at=self._work.now, done_because=bindparam("b_because"), done_by="itself"
-                ),
-                self._done,
-            )
+        insert_many(self._conn, DISCHARGE, new)
+        changed = [
+            {name: getattr(now, name) for name in ("id", *_CHANGING)}
+            for now in self._now.values()
+            if now.id not in self._new and now != self._loaded[now.id]
+        ]
+        update_many(self._conn, DISCHARGE, changed, "id")
+        detailed = [{"id": key, "details": kept} for key, kept in details.items()]
+        update_many(self._conn, DISCHARGE, detailed, "id")
+        by_itself = {"done_at": self._work.now, "done_by": "itself"}
+        done = [one | by_itself for one in self._done]
+        update_many(self._conn, TASK, done, "kind", "about", only="task.done_at IS NULL")
         if self._tasks:
             insert_many(self._conn, TASK, self._tasks, NOTHING)
         insert_many(self._conn, STEP, self._steps)
@@ -335,12 +346,26 @@ def client_id_of(conn: Any, facility_id: UUID, record_token: str) -> UUID | None
     return found
 
 
-def lock_client(work: Work, client_id: UUID) -> tuple[Person | Destroyed, datetime | None]:
-    """The person, opened, and when they died; their row stays locked."""
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A client whose row is locked."""
+
+    id: UUID
+    person: Person | Destroyed
+    died: bool
+
+
+def lock_client(work: Work, facility_id: UUID, record_token: str) -> Known | None:
+    """The client of a record number, opened, if there is one; their row stays locked."""
     row = work.conn.execute(
-        select(CLIENT.c.person, CLIENT.c.died_at).where(CLIENT.c.id == client_id).with_for_update()
-    ).one()
-    return work.open_as(Person, from_json(row.person)), row.died_at
+        select(CLIENT.c.id, CLIENT.c.person, CLIENT.c.died_at)
+        .where(CLIENT.c.facility_id == facility_id, CLIENT.c.record_token == record_token)
+        .with_for_update()
+    ).first()
+    if row is None:
+        return None
+    person = work.open_as(Person, from_json(row.person))
+    return Known(id=row.id, person=person, died=row.died_at is not None)
 
 
 def insert_client(
@@ -375,8 +400,7 @@ def _sealed_person(work: Work, client_id: UUID, person: Person) -> Sealed:
     return work.seal(person, "identity", client_id, f"client/{client_id}/person")
 
 
-def seal_details(work: Work, client_id: UUID, discharge_id: UUID, details: Details) -> Sealed:
-    """A discharge's details as its row keeps them."""
+def _sealed_details(work: Work, client_id: UUID, discharge_id: UUID, details: Details) -> Sealed:
     return work.seal(details, "identity", client_id, f"discharge/{discharge_id}/details")
 
 
@@ -405,14 +429,6 @@ def client_of_discharge(conn: Any, facility_id: UUID, discharge_id: UUID) -> UUI
     )
     found: UUID | None = conn.execute(query).scalar()
     return found
-
-
-def update_details(work: Work, client_id: UUID, discharge_id: UUID, details: Details) -> None:
-    """What is now known of a discharge."""
-    sealed = seal_details(work, client_id, discharge_id, details)
-    work.conn.execute(
-        update(DISCHARGE).where(DISCHARGE.c.id == discharge_id).values(details=to_json(sealed))
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

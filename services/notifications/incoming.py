@@ -365,5 +365,5 @@ def _apply_receipt(
     if state == "delivered":
         yield MessageDelivered(**shared)
     elif state == "failed":
-        following = next_channel_after(work, row)
+        following = next_channel_after(work, row, f"receipt_{code or status}")
         yield MessageFailed(**shared, reason=f"receipt_{code or status}", next_channel=following)

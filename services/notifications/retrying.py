@@ -1,4 +1,4 @@
-"""When a message failed on one channel, say it on the next agreed one."""
+"""When a message failed on one channel, say it on the next agreed one; after a STOP, on none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from uuid import uuid4
 
 from sqlalchemy import insert, select
 
-from services.notifications.planning import channels_of
+from contracts.notifications import ReplyReceived
+from services.notifications.planning import channels_of, suppressed
 from services.notifications.store import MESSAGE, Person
 
 if TYPE_CHECKING:
@@ -15,15 +16,22 @@ if TYPE_CHECKING:
 
 #: What goes on one channel only: an answer to where it was asked, a code apart from its link.
 _ONE_CHANNEL = frozenset({"card", "card_code"})
+#: How a text fails whose recipient has sent STOP to the carrier: at once, or by a receipt.
+_STOPPED = frozenset({"twilio_21610", "receipt_21610"})
 
 
-def next_channel_after(work: Work, row: Any) -> str | None:
+def next_channel_after(work: Work, row: Any, reason: str) -> str | None:
     """Plan the message on the next channel that was not tried; its name, or None."""
-    if row.is_answer or row.purpose in _ONE_CHANNEL or row.person_id is None:
+    if row.person_id is None:
         return None
     work.store.load_persons([row.person_id])
     person: Person | None = work.store.persons.get(row.person_id)
     if person is None:
+        return None
+    if reason in _STOPPED:
+        _end_messages(work, row, person)
+        return None
+    if row.is_answer or row.purpose in _ONE_CHANNEL:
         return None
     tried = set(
         work.conn.execute(select(MESSAGE.c.channel).where(MESSAGE.c.once == row.once)).scalars()
@@ -55,3 +63,32 @@ def next_channel_after(work: Work, row: Any) -> str | None:
         )
     )
     return left[0]
+
+
+def _end_messages(work: Work, row: Any, person: Person) -> None:
+    """They said STOP to the carrier, which does not pass it on: it ends every channel like ours."""
+    addresses = {token for token in (person.mobile_token, person.email_token) if token}
+    had_ended = addresses <= work.store.is_stopped(addresses)
+    for address in addresses:
+        work.store.stop(address)
+    work.store.load_planned_to(person.id)
+    for message in work.store.planned(person_id=person.id):
+        if not message.is_answer:
+            work.store.suppress(message, "stop")
+            work.say(suppressed(message, "stop", work.now))
+    if had_ended:
+        return
+    work.say(
+        ReplyReceived(
+            subject_id=row.subject_id,
+            reply_id=uuid4(),
+            sender=person.kind,
+            sender_id=person.id,
+            meaning="stop",
+            channel=row.channel,
+            received_at=work.now,
+            assignment_id=row.assignment_id,
+            discharge_id=row.discharge_id,
+            facility_id=row.facility_id,
+        )
+    )

@@ -27,7 +27,7 @@ from contracts.notifications import (
     MessageUnconfirmed,
 )
 from hosting.hours import is_open, narrower, next_opening, parse_hours
-from messaging.rows import among
+from messaging.rows import among, update_many
 from messaging.sealing import to_json
 from messaging.tables import PARKED_KEY
 from messaging.work import Participant, Work
@@ -55,6 +55,8 @@ THREADS = 6
 _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 #: A sender that has not recorded an outcome by then is taken for dead.
 LEASE = timedelta(minutes=4)
+#: How often a busy sender looks for leases that ran out.
+EXPIRE_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,19 @@ class Leased:
 
     row: Any
     letter: Letter
+    kept: dict[str, Any]
+
+    def as_columns(self) -> dict[str, Any]:
+        """What is written before the provider is called."""
+        return {
+            "id": self.row.id,
+            "state": "leased",
+            "lease_until": datetime.now(UTC) + LEASE,
+            "attempts": self.row.attempts,
+            "template": self.row.template,
+            "version": self.row.version,
+            **self.kept,
+        }
 
 
 @dataclass(kw_only=True)
@@ -75,17 +90,18 @@ class Sender:
     allowed: frozenset[str] | None
     name: str = "sender"
     _idle: dict[str, list[Channel]] = field(default_factory=dict)
+    _expired_at: float = float("-inf")
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS))
 
     def step(self) -> bool:
         """Hand over one batch; True when more may be due."""
-        self._expire()
         leased = self._lease()
-        if not leased:
-            return False
-        outcomes = list(self._pool.map(self._hand_over, leased))
-        self._record(list(zip(leased, outcomes, strict=True)))
-        return True
+        if leased:
+            outcomes = list(self._pool.map(self._hand_over, leased))
+            self._record(list(zip(leased, outcomes, strict=True)))
+        if not leased or time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
+            self._expire()
+        return bool(leased)
 
     def close(self) -> None:
         """Hang up everywhere."""
@@ -103,8 +119,15 @@ class Sender:
             if not rows:
                 return
             self._load(work, rows)
+            addresses = {row.id: _address(work, row) for row in rows}
+            stopped = work.store.is_stopped(
+                self._token(row, address) for row in rows if (address := addresses[row.id])
+            )
             for row in rows:
-                yield from self._decide(work, row, leased)
+                address = addresses[row.id]
+                has_stopped = address is not None and self._token(row, address) in stopped
+                yield from self._decide(work, row, address, leased, has_stopped=has_stopped)
+            update_many(work.conn, MESSAGE, [one.as_columns() for one in leased], "id")
 
         self.participant.transact(command)
         return leased
@@ -134,13 +157,26 @@ class Sender:
             .with_for_update(skip_locked=True)
         ).all()
 
-    def _decide(self, work: Work, row: Any, leased: list[Leased]) -> Iterator[Event]:
+    def _token(self, row: Any, address: str) -> str:
+        return self.writer.address_token(row.channel, address)
+
+    def _decide(
+        self,
+        work: Work,
+        row: Any,
+        address: str | None,
+        leased: list[Leased],
+        *,
+        has_stopped: bool,
+    ) -> Iterator[Event]:
         message = _message(row)
         facility: Facility | None = work.store.facility(row.facility_id)
         person: Person | None = work.store.persons.get(row.person_id) if row.person_id else None
         assignment = work.store.assignments.get(row.assignment_id) if row.assignment_id else None
-        address = _address(message, person, facility)
-        reason = forbids(self._standing(work, message, person, assignment, address))
+        standing = self._standing(
+            work, message, person, assignment, address, has_stopped=has_stopped
+        )
+        reason = forbids(standing)
         if facility is None:
             reason = reason or "no_facility"
         if reason is not None:
@@ -165,21 +201,13 @@ class Sender:
             log.exception("a message cannot be worded", extra={"message_id": str(row.id)})
             yield from self._suppress(work, row, message, "cannot_be_worded")
             return
-        sealed = self._sealed(work, row, letter)
-        work.conn.execute(
-            update(MESSAGE)
-            .where(MESSAGE.c.id == row.id)
-            .values(
-                state="leased",
-                lease_until=datetime.now(UTC) + LEASE,
-                attempts=row.attempts + 1,
-                template=rendered.template,
-                version=rendered.version,
-                **sealed,
+        leased.append(
+            Leased(
+                row=_Sent(row, rendered.template, rendered.version),
+                letter=letter,
+                kept=self._sealed(work, row, letter),
             )
         )
-        sent = _Sent(row, rendered.template, rendered.version)
-        leased.append(Leased(row=sent, letter=letter))
 
     def _standing(
         self,
@@ -188,8 +216,9 @@ class Sender:
         person: Person | None,
         assignment: Assignment | None,
         address: str | None,
+        *,
+        has_stopped: bool,
     ) -> Standing:
-        token = self.writer.address_token(message.channel, address) if address else None
         contact = person.contact if person else None
         consent = {"sms": "text", "email": "email"}.get(message.channel)
         client: Person | None = work.store.persons.get(message.subject_id)
@@ -199,7 +228,7 @@ class Sender:
             purpose=message.purpose,
             person_state=person.state if person else "active",
             has_address=address is not None,
-            address_stopped=bool(token and work.store.is_stopped([token])),
+            address_stopped=has_stopped,
             consented=consent in work.store.consents.get(client.id if client else UUID(int=0), ()),
             opted_in=isinstance(contact, MentorContact) and contact.opted_in_at is not None,
             route=person.route if person else None,
@@ -223,7 +252,7 @@ class Sender:
 
     @staticmethod
     def _suppress(work: Work, row: Any, message: Message, reason: str) -> Iterator[Event]:
-        if reason in _ONE_CHANNELS_OWN and next_channel_after(work, row) is not None:
+        if reason in _ONE_CHANNELS_OWN and next_channel_after(work, row, reason) is not None:
             reason = "next_channel"
         work.conn.execute(
             update(MESSAGE).where(MESSAGE.c.id == row.id).values(state="suppressed", reason=reason)
@@ -269,39 +298,48 @@ class Sender:
                 .with_for_update()
             )
             states = {row.id: row.state for row in work.conn.execute(locked)}
+            found: list[dict[str, Any]] = []
             for leased, outcome in results:
                 # A receipt may have come first, and said more than the call's own answer.
                 if states[leased.row.id] in ("leased", "unconfirmed"):
-                    yield from self._outcome(work, leased.row, outcome)
+                    yield from self._outcome(work, leased.row, outcome, found)
+            update_many(work.conn, MESSAGE, found, "id")
 
         self.participant.transact(command)
         for leased, outcome in results:
             metrics.MESSAGES.labels(channel=leased.row.channel, outcome=outcome.kind).inc()
 
-    def _outcome(self, work: Work, row: Any, outcome: Outcome) -> Iterator[Event]:
+    def _outcome(
+        self, work: Work, row: Any, outcome: Outcome, found: list[dict[str, Any]]
+    ) -> Iterator[Event]:
+        """What became of one hand-over: its columns are added to ``found``."""
         message = _message(row)
         shared = _shared(message, work.now)
+        now = {name: getattr(row, name) for name in ("id", "due_at", "provider_id", "reason")}
+        now |= {"lease_until": None, "handed_over_at": row.handed_over_at}
         if outcome.kind == "accepted":
-            taken = {"provider_id": outcome.provider_id, "handed_over_at": work.now}
-            _set(work, row.id, "handed_over", **taken)
+            now |= {"provider_id": outcome.provider_id, "handed_over_at": work.now}
+            found.append({**now, "state": "handed_over"})
             yield MessageHandedOver(
                 **shared, template=row.template, version=row.version, attempt=row.attempts
             )
         elif outcome.kind == "unknown":
-            _set(work, row.id, "unconfirmed", reason=outcome.reason)
+            found.append({**now, "state": "unconfirmed", "reason": outcome.reason})
             yield MessageUnconfirmed(**shared, reason=f"{outcome.phase}:{outcome.reason}")
         elif outcome.kind == "rejected" or work.now - row.first_due_at > GIVE_UP_AFTER:
-            _set(work, row.id, "failed", reason=outcome.reason)
-            following = next_channel_after(work, row)
+            found.append({**now, "state": "failed", "reason": outcome.reason})
+            following = next_channel_after(work, row, outcome.reason)
             yield MessageFailed(**shared, reason=outcome.reason, next_channel=following)
         else:
             pause = pause_before(row.attempts + 1)
             if outcome.retry_after_seconds is not None:
                 pause = max(pause, timedelta(seconds=min(outcome.retry_after_seconds, 600)))
-            _set(work, row.id, "planned", due_at=work.now + pause, reason=outcome.reason)
+            now |= {"due_at": work.now + pause, "reason": outcome.reason}
+            found.append({**now, "state": "planned"})
 
     def _expire(self) -> None:
         """Leases that ran out: nobody can say what became of these messages."""
+        self._expired_at = time.monotonic()
 
         def command(work: Work) -> Iterator[Event]:
             rows = work.conn.execute(
@@ -379,13 +417,15 @@ def _shared(message: Message, at: datetime) -> dict[str, Any]:
     }
 
 
-def _address(message: Message, person: Person | None, facility: Facility | None) -> str | None:
+def _address(work: Work, row: Any) -> str | None:
     """Where the message goes, as it is known now."""
-    if message.recipient == "on_call":
+    if row.recipient == "on_call":
+        facility: Facility | None = work.store.facility(row.facility_id)
         return facility.people.on_call_phone if facility and facility.people else None
+    person: Person | None = work.store.persons.get(row.person_id) if row.person_id else None
     if person is None or person.contact is None:
         return None
-    return person.contact.mobile if message.channel == "sms" else person.contact.email
+    return person.contact.mobile if row.channel == "sms" else person.contact.email
 
 
 def _opening(

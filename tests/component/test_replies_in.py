@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
+from services.notifications.channels import Outcome
 from tests.house import House, a_discharge
 
 CLIENT, MAIL = "+15035550123", "sam@example.org"
 STRANGER = "+15035550999"
 JO, NOOR = "+15035550101", "+15035550111"
 ON_CALL = "+15035550182"
+UNSUBSCRIBED = Outcome(kind="rejected", phase="answer", reason="twilio_21610")
 
 
 def _tasks(center: House, facility: str = "north") -> list[str]:
@@ -69,6 +72,60 @@ def test_a_stop_after_a_start_is_confirmed_anew(center: House) -> None:
         center.text(CLIENT, words)
 
     assert 3 == len(center.network.to(CLIENT))
+
+
+def _carrier_says_stopped(center: House) -> None:
+    first = center.rows("notifications", "SELECT * FROM message WHERE purpose = 'first'")[0]
+    center.incoming.receipt(first.id, "undelivered", first.provider_id, "21610")
+    center.settle()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_stop_at_the_carrier_ends_messages_on_every_channel(center: House, at_once: bool) -> None:
+    center.network.outcomes = [UNSUBSCRIBED] if at_once else []
+    story = center.register(language="fr")
+    if not at_once:
+        _carrier_says_stopped(center)
+    center.network.letters.clear()
+
+    center.register()
+    _next_says_yes(center)
+
+    assert [] == [*center.network.to(CLIENT), *center.network.to(MAIL)]
+    assert "assigned" == center.story(story["id"])["state"]
+    assert {"message_failed", "stopped"} <= set(_tasks(center))
+
+
+def test_a_stop_at_the_carrier_withdraws_what_waits_for_the_morning(center: House) -> None:
+    center.register(facility="south")
+    center.clock.move(hours=12)
+    center.text(CLIENT, "someone else")
+
+    _carrier_says_stopped(center)
+
+    reasons = "SELECT reason FROM message WHERE state = 'suppressed' AND recipient = 'client'"
+    assert ["stop"] == [row.reason for row in center.rows("notifications", reasons)]
+
+
+def test_a_mentor_who_stopped_at_the_carrier_is_not_asked_and_another_is(center: House) -> None:
+    center.network.outcomes = [UNSUBSCRIBED]
+
+    story = center.register(safe_hours="15:00-16:00")
+
+    stopped = center.rows("matching", "SELECT code FROM mentor WHERE stopped")
+    assert ["M-01"] == [row.code for row in stopped]
+    assert "offered" == center.story(story["id"])["state"]
+    assert [] == [letter for _, letter in center.network.letters if "jo@" in letter.to]
+
+
+def test_a_confirmation_that_the_carrier_refuses_is_not_a_second_stop(center: House) -> None:
+    story = _introduced(center)
+    center.network.outcomes = [UNSUBSCRIBED]
+
+    center.text(CLIENT, "stop")
+
+    steps = center.story(story["id"])["steps"]
+    assert 1 == len([step for step in steps if step.get("meaning") == "stop"])
 
 
 def test_danger_beside_a_stop_ends_messages_on_every_channel(center: House) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -120,6 +120,20 @@ def test_seeking_reads_from_there(broker: Broker) -> None:
     reader.seek(broker.topic, partition, 4)
 
     assert [4, 5, 6, 7, 8, 9] == [r.offset for r in _read([reader], 6)]
+
+
+def test_a_reader_says_what_became_its_own_once(broker: Broker) -> None:
+    first = broker.reader("joining")
+    joined: list[tuple[UUID, str, int]] = []
+    deadline = time.monotonic() + 20
+    while len(joined) < 3 and time.monotonic() < deadline:
+        first.poll(0.2)
+        joined += first.joined()
+
+    assert {(broker.topic, number) for number in range(3)} == {place[1:] for place in joined}
+    assert 1 == len({topic_id for topic_id, _, _ in joined})
+    first.poll(0.2)
+    assert [] == first.joined()
 
 
 def test_two_readers_of_a_group_share_everything(broker: Broker) -> None:
