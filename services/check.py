@@ -11,7 +11,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.request import urlopen
 from uuid import UUID
@@ -68,7 +68,8 @@ _QUERIES = {
     "discharges": "SELECT id, client_id, facility_id, state, accepted_at FROM discharge",
     "facilities": "SELECT id FROM facility WHERE people IS NOT NULL",
     "tasks": "SELECT kind, about, owner, done_at FROM task",
-    "assignments": "SELECT id, client_id, mentor_id, place FROM assignment WHERE ended_at IS NULL",
+    "assignments": "SELECT id, client_id, mentor_id, coalesce(offered_at, assigned_at) AS began_at,"
+    " ended_at FROM assignment",
     "capacities": "SELECT id, capacity FROM mentor",
     "messages": "SELECT id, once, purpose, recipient, subject_id, discharge_id, channel, state,"
     " provider_id, first_due_at, due_at, lease_until FROM message",
@@ -180,7 +181,7 @@ def _g1(evidence: Evidence) -> Verdict:
     begun = {
         row["body"].get("discharge_id")
         for row in evidence.said["intake"]
-        if row["type"] in ("ClientDischarged", "DischargeHeld")
+        if row["type"] in ("ClientDischarged", "DischargeHeld", "DischargeCancelled")
     }
     dead = {row["key"] for row in evidence.said["intake"] if row["type"] == "ClientDied"}
     for discharge in evidence.discharges:
@@ -281,7 +282,7 @@ def _g2(evidence: Evidence) -> Verdict:
     broken: list[str] = []
     derived = placements(evidence)
     asked = {(task["kind"], task["about"]) for task in evidence.tasks}
-    active = Counter(row["client_id"] for row in evidence.assignments)
+    active = Counter(row["client_id"] for row in evidence.assignments if row["ended_at"] is None)
     beside: dict[UUID, set[str]] = defaultdict(set)
     for discharge in evidence.discharges:
         state, since = derived.get(discharge["id"], ("nowhere", discharge["accepted_at"]))
@@ -303,16 +304,38 @@ def _g2(evidence: Evidence) -> Verdict:
             broken.append(f"client {client_id} has {count} active assignments")
         if not beside[client_id] & set(_ACTIVE) and client_id not in evidence.parked:
             broken.append(f"client {client_id} has an assignment that no event speaks of")
-    load = Counter(row["mentor_id"] for row in evidence.assignments)
-    for mentor_id, count in load.items():
-        if count > evidence.capacities.get(mentor_id, 0):
-            broken.append(f"mentor {mentor_id} has {count} clients, more than their capacity")
+    broken += _over_capacity(evidence)
     return Verdict(
         guarantee="G2",
         says="every discharge is in one place, with one mentor at most, none over capacity",
         checked=len(evidence.discharges) + len(evidence.assignments),
         violations=tuple(broken),
     )
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def _over_capacity(evidence: Evidence) -> Iterator[str]:
+    """Assignments that were made when the mentor's places were all taken.
+
+    A roster may lower a capacity below the caseload, which is no violation. What a capacity was
+    before is not kept, so only what was made since the mentor last changed can be judged.
+    """
+    steps: dict[UUID, list[tuple[datetime, int]]] = defaultdict(list)
+    for row in evidence.assignments:
+        steps[row["mentor_id"]].append((row["began_at"] or _LONG_AGO, 1))
+        if row["ended_at"] is not None:
+            steps[row["mentor_id"]].append((row["ended_at"], -1))
+    changes = (row for row in evidence.said["matching"] if row["type"] == "MentorChanged")
+    # An assignment under way while a roster was loaded may still have seen the capacity before.
+    since = {row["key"]: row["at"] + GRACE for row in changes}
+    for mentor_id, moments in steps.items():
+        capacity, load = evidence.capacities.get(mentor_id, 0), 0
+        for at, step in sorted(moments):
+            load += step
+            if step > 0 and load > capacity and at >= since.get(mentor_id, _LONG_AGO):
+                yield f"mentor {mentor_id} was given client {load} of {capacity} at {at:%H:%M:%S}"
 
 
 _MAY_HAVE_LEFT = ("leased", "handed_over", "delivered", "unconfirmed")

@@ -21,6 +21,7 @@ from hosting.logs import set_up
 from hosting.settings import SettingsError
 from messaging import parking
 from messaging.kafka import ensure_topics
+from services.revealing import reveals
 
 SERVICES = ("intake", "matching", "notifications")
 
@@ -146,7 +147,7 @@ def _facilities(options: argparse.Namespace) -> int:
     from services.intake.facilities import load_facilities
 
     intake = _service("intake").build()
-    loaded, errors = load_facilities(intake.desk, options.file.read_bytes())
+    loaded, errors = load_facilities(intake.desk, options.file.read_bytes(), reveals=reveals)
     for error in errors:
         print(f"{error.facility}: {error.field}: {error.message}", file=sys.stderr)
     print(f"{len(loaded)} facilities stored, {len(errors)} errors")
@@ -156,7 +157,8 @@ def _facilities(options: argparse.Namespace) -> int:
 def _mentors(options: argparse.Namespace) -> int:
     from services.matching.mentors import load_roster
 
-    loaded = load_roster(_service("matching").build().participant, options.file.read_bytes())
+    participant = _service("matching").build().participant
+    loaded = load_roster(participant, options.file.read_bytes(), reveals=reveals)
     for error in loaded.errors:
         print(f"line {error.line}: {error.field}: {error.message}", file=sys.stderr)
     print(

@@ -79,7 +79,9 @@ def _add_corrections(api: Blueprint, desk: Desk) -> None:
     def contact() -> Response:
         data = json_body()
         facility = _own_facility(desk, data)
-        client_id = desk.put_contact(facility, read_body(ContactBody, data))
+        body: ContactBody = read_body(ContactBody, data)
+        deleted = tuple(name for name, value in data.items() if value is None)
+        client_id = desk.put_contact(facility, body, deleted=deleted)
         return jsonify({"client_id": str(client_id)})
 
     @api.post("/api/discharges/<discharge_id>/cancel")

@@ -125,7 +125,7 @@ class Consents:
 
 @dataclass(frozen=True, kw_only=True)
 class ContactBody:
-    """How a client is reached: ``PUT /api/contact``."""
+    """How a client is reached: ``PUT /api/contact``. An explicit null removes what was known."""
 
     facility: _Code
     record_number: _Number

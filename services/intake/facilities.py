@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from marshmallow import ValidationError
@@ -21,8 +22,13 @@ class FileError:
     message: str
 
 
-def load_facilities(desk: Desk, text: bytes) -> tuple[list[str], list[FileError]]:
-    """Store every entry that has no error; the codes stored, and the errors of the others."""
+def load_facilities(
+    desk: Desk, text: bytes, *, reveals: Callable[[str], bool] = lambda words: False
+) -> tuple[list[str], list[FileError]]:
+    """Store every entry that has no error; the codes stored, and the errors of the others.
+
+    ``reveals`` says of words whether they must not stand in a message.
+    """
     try:
         entries = tomllib.loads(text.decode("utf-8")).get("facility", [])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
@@ -38,6 +44,10 @@ def load_facilities(desk: Desk, text: bytes) -> tuple[list[str], list[FileError]
                 FileError(facility=code, field=field, message=message)
                 for field, message in flat_errors(error.messages)
             ]
+            continue
+        if reveals(parsed.alias):
+            remedy = "Use a name that says to nobody why people come, without words like recovery."
+            errors.append(FileError(facility=code, field="alias", message=remedy))
             continue
         desk.put_facility(parsed)
         stored.append(code)

@@ -26,7 +26,9 @@ _SUMMARIES = {
     ("/api/discharges/{discharge_id}/cancel", "post"): "Call a discharge off.",
     ("/api/hl7", "post"): "One HL7 v2 message (ADT^A03); the answer is its acknowledgement.",
     ("/api/consents", "put"): "All that a client agrees to; what is absent is revoked.",
-    ("/api/contact", "put"): "How a client is called and reached.",
+    ("/api/contact", "put"): (
+        "How a client is called and reached; null removes a value, what is absent stays."
+    ),
     ("/api/tasks", "get"): "What needs a person, riskiest first.",
     ("/api/tasks/{task_id}/done", "post"): "A task is done.",
     ("/openapi.json", "get"): "This description.",
@@ -154,7 +156,13 @@ def describe(app: Flask) -> dict[str, Any]:
             if (path, method) in _SUMMARIES and method.upper() in (rule.methods or ()):
                 view = app.view_functions[rule.endpoint]
                 spec.path(path, operations={method: _operation(path, method, view)})
-    return spec.to_dict()
+    described = spec.to_dict()
+    for schema in described["components"]["schemas"].values():
+        for value in schema.get("properties", {}).values():
+            # What is absent is not always what null means: only null removes an address.
+            if value.get("default", ...) is None:
+                del value["default"]
+    return described
 
 
 def _operation(path: str, method: str, view: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,12 +30,18 @@ class Loaded:
     errors: tuple[RowError, ...]
 
 
-def load_roster(participant: Participant, text: str | bytes) -> Loaded:
+def load_roster(
+    participant: Participant,
+    text: str | bytes,
+    *,
+    reveals: Callable[[str], bool] = lambda words: False,
+) -> Loaded:
     """Store the mentors of a roster file; rows with an error are named and left out.
 
     Loading a file again updates the mentors that it names, and leaves the others alone.
+    ``reveals`` says of words whether they must not stand in a message.
     """
-    read = read_mentors(text)
+    read = read_mentors(text, reveals=reveals)
     with participant.engine.connect() as conn:
         rows = conn.execute(select(FACILITY.c.code, FACILITY.c.id))
         facilities = {row.code: row.id for row in rows}

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 
 from contracts.intake import ContactDetails
 from contracts.notifications import MessageSuppressed
-from services.notifications.domain import may_disclose
+from services.notifications.domain import may_disclose, today_in
 from services.notifications.store import ASSIGNMENT, CARD, CARD_OPENING, Assignment, Person
 
 if TYPE_CHECKING:
@@ -118,7 +118,10 @@ def _opened(work: Work, tokens: SearchTokens, card: Any, code: str) -> Opened:
     work.store.load_persons([card.client_id, card.mentor_id])
     mentor: Person | None = work.store.persons.get(card.mentor_id)
     client: Person | None = work.store.persons.get(card.client_id)
-    if mentor is None or not may_disclose(mentor.route, mentor.route_ends_on, work.now.date()):
+    if mentor is None or mentor.contact is None:
+        return Opened(outcome="no_route")
+    today = today_in(mentor.contact.time_zone, work.now)
+    if not may_disclose(mentor.route, mentor.route_ends_on, today):
         return Opened(outcome="no_route")
     row = work.conn.execute(select(ASSIGNMENT).where(ASSIGNMENT.c.id == card.assignment_id)).one()
     assignment = Assignment(**row._mapping)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 #: Consent is given to a way of being reached; a channel is how we do it.
 CONSENT_OF_CHANNEL = {"sms": "text", "email": "email"}
@@ -92,6 +93,15 @@ def may_disclose(route: str | None, ends_on: date | None, today: date) -> bool:
     if route not in OPEN_ROUTES or (route == "qsoa" and ends_on is None):
         return False
     return ends_on is None or today <= ends_on
+
+
+def today_in(time_zone: str, now: datetime) -> date:
+    """The date where somebody is, which is not that of UTC for hours each day."""
+    try:
+        return now.astimezone(ZoneInfo(time_zone)).date()
+    except (KeyError, ValueError, OSError):
+        # Whoever is in no known zone is written to at no hour, so that nothing hangs on this date.
+        return now.date()
 
 
 def _is_called_off(standing: Standing) -> bool:

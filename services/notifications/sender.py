@@ -39,6 +39,7 @@ from services.notifications.domain import (
     Standing,
     forbids,
     pause_before,
+    today_in,
 )
 from services.notifications.letters import QUESTION_OF, Facts, LetterWriter
 from services.notifications.planning import suppressed
@@ -234,7 +235,7 @@ class Sender:
             route=person.route if person else None,
             route_ends_on=person.route_ends_on if person else None,
             assignment_state=assignment.state if assignment else None,
-            today=work.now.date(),
+            today=today_in(contact.time_zone if contact else "UTC", work.now),
             allowed_by_mode=self.allowed is None or address in self.allowed,
         )
 

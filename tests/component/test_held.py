@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from services.check import gather, judge
 from services.intake.domain import HOLDS
 from services.intake.facilities import load_facilities
 from tests.house import DEMO, House, a_discharge
 
 CLIENT = "+15035550123"
+JO = "+15035550101"
+OLDER = {"visit_number": "V-0", "discharged_at": "2026-11-20T10:00:00-08:00"}
+CLIENT_STATE = "SELECT state FROM person WHERE kind = 'client'"
 MINIMAL = ("name", "born_on", "mobile", "email", "discharged_at", "consents")
 
 
@@ -169,6 +173,35 @@ def test_a_held_visit_never_takes_the_place_of_a_later_one(center: House) -> Non
     assert [] == center.tasks()
 
 
+@pytest.mark.parametrize("reason", ["completed", "transferred"])
+def test_an_older_visit_told_later_changes_nothing_in_the_hand_over(
+    center: House, reason: str
+) -> None:
+    newer = center.register(facility="south")
+    letters = list(center.network.letters)
+
+    older = center.register(**OLDER, facility="south", reason=reason)
+    center.clock.move(minutes=2)
+
+    assert ("closed", "a later discharge") == (older["state"], older["closed_because"])
+    assert ["received", "closed"] == [step["what"] for step in older["steps"]][-2:]
+    assert newer["steps"] == center.story(newer["id"], "south")["steps"]
+    assert letters == center.network.letters
+    assert ["active"] == [row.state for row in center.rows("notifications", CLIENT_STATE)]
+    assert [] == center.tasks("south")
+    found = gather(center.settings, now=center.clock.now, in_kafka=None, delivered=None)
+    assert [] == [verdict for verdict in judge(found) if verdict.violations]
+
+
+def test_a_number_told_with_an_older_visit_is_used_for_the_newer(center: House) -> None:
+    center.register()
+    center.register(**OLDER, mobile="+15035550124")
+
+    center.text(JO, "yes")
+
+    assert "will call" in center.network.to("+15035550124")[0]
+
+
 def test_an_address_that_comes_later_lets_it_go_on(center: House) -> None:
     held = center.register(mobile=None, email=None)
 
@@ -176,6 +209,25 @@ def test_an_address_that_comes_later_lets_it_go_on(center: House) -> None:
 
     assert "offered" == center.story(held["id"])["state"]
     assert 1 == len(center.network.to(CLIENT))
+
+
+def test_a_number_that_is_null_is_removed_and_one_that_is_absent_stays(center: House) -> None:
+    center.register(safe_hours="15:00-16:00")
+
+    put(center, "/api/contact", mobile=None, safe_hours=None)
+    center.text(JO, "yes")
+
+    assert [] == center.network.to(CLIENT)
+    assert 1 == len(center.network.to("sam@example.org"))
+
+
+def test_without_any_address_left_a_person_is_asked(center: House) -> None:
+    put(center, "/api/contact", mobile=CLIENT)
+    put(center, "/api/contact", mobile=None)
+
+    held = center.register(mobile=None, email=None)
+
+    assert {"channel"} == missing(held)
 
 
 def test_with_consents_on_file_a_discharge_needs_nobody(center: House) -> None:

@@ -463,6 +463,22 @@ def test_the_buttons_of_the_card(center: House, button: str, state: str) -> None
     assert state == center.story(story["id"])["state"]
 
 
+def test_the_last_day_of_a_route_ends_at_the_mentors_own_midnight(center: House) -> None:
+    _assigned(center)
+    last = text("UPDATE person SET route = 'qsoa', route_ends_on = '2026-11-24'")
+    with center.notifications.engine.begin() as conn:
+        conn.execute(last)
+    browser, shown = center.pages(), []
+
+    # Ten in the morning in Los Angeles, where Jo is; then nearly and just past midnight.
+    for hours in (0, 13, 2):
+        center.clock.move(hours=hours)
+        page = browser.post(_link(center), data={"code": _code(center)}).get_data(as_text=True)
+        shown.append(CLIENT in page)
+
+    assert [True, True, False] == shown
+
+
 def test_a_card_shows_nothing_after_the_assignment_has_ended(center: House) -> None:
     _assigned(center)
     center.text(CLIENT, "someone else")

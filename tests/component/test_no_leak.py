@@ -12,7 +12,8 @@ import pytest
 from services.intake.facilities import load_facilities
 from services.notifications.channels import Letter
 from services.notifications.channels.email import SmtpChannel
-from services.notifications.wording import PURPOSES, deny_listed
+from services.notifications.wording import PURPOSES
+from services.revealing import deny_listed
 from tests.house import House
 
 FACILITY = """

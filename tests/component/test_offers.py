@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from services.check import gather, judge
 from tests.house import House
 
 JO, CLIENT = "+15035550101", "+15035550123"
@@ -194,6 +195,58 @@ def test_a_later_discharge_keeps_the_mentor(center: House) -> None:
     assert "a later discharge" == center.story(first["id"], "south")["closed_because"]
     assert "assigned" == second["state"]
     assert [mentor] == [row.mentor_id for row in _active(center, first["client_id"])]
+
+
+def _violated(center: House) -> list[str]:
+    found = gather(center.settings, now=center.clock.now, in_kafka=None, delivered=None)
+    return [verdict.guarantee for verdict in judge(found) if verdict.violations]
+
+
+def test_a_roster_may_lower_a_capacity_below_the_caseload(center: House) -> None:
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=3, facilities="north"))
+    for number in range(2):
+        _another(center, number, language="fr")
+        center.text("+15035552001", "yes")
+    asked = _another(center, 2, language="fr")
+    center.clock.move(minutes=2)
+
+    center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
+    center.text("+15035552001", "yes")
+    center.clock.move(minutes=2)
+
+    assert "assigned" == center.story(asked["id"])["state"]
+    assert [] == _violated(center)
+
+
+def test_a_client_given_to_a_mentor_whose_places_were_taken_is_found(center: House) -> None:
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=2))
+    center.clock.move(minutes=2)
+    for number in range(2):
+        _another(center, number, language="fr", facility="south")
+    center.clock.move(minutes=2)
+    assert [] == _violated(center)
+
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("UPDATE mentor SET capacity = 1 WHERE code = 'F-1'"))
+
+    assert ["G2"] == _violated(center)
+
+
+def test_an_assignment_that_ended_comes_back_only_to_a_place_of_the_caseload(
+    center: House,
+) -> None:
+    center.register(facility="south")
+    back = text("UPDATE assignment SET state = :state")
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("UPDATE mentor SET capacity = 0"))
+        conn.execute(back, {"state": "in_contact"})
+        conn.execute(back, {"state": "ended"})
+
+    with (
+        pytest.raises(DBAPIError, match="the caseload is full"),
+        center.matching.engine.begin() as conn,
+    ):
+        conn.execute(back, {"state": "assigned"})
 
 
 def test_two_hundred_at_once_for_fifty_places(center: House) -> None:

@@ -44,6 +44,16 @@ def test_every_route_of_the_api_is_described(house: House, described: dict[str, 
     assert routes == documented
 
 
+def test_absent_and_null_are_described_apart(described: dict[str, Any]) -> None:
+    contact = described["paths"]["/api/contact"]["put"]
+    schemas = described["components"]["schemas"]
+    shape = schemas[contact["requestBody"]["content"]["application/json"]["schema"]["$ref"][21:]]
+
+    assert "null removes" in contact["summary"]
+    assert ["string", "null"] == shape["properties"]["mobile"]["type"]
+    assert "default" not in shape["properties"]["mobile"]
+
+
 def test_every_call_of_the_api_needs_a_token(described: dict[str, Any]) -> None:
     open_calls = [
         path

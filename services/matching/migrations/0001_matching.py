@@ -69,6 +69,11 @@ def upgrade() -> None:
         END $$;
         CREATE TRIGGER within_capacity BEFORE INSERT ON assignment
             FOR EACH ROW EXECUTE FUNCTION within_capacity();
+        -- Whoever keeps their place may stay when a roster lowers the capacity.
+        CREATE TRIGGER within_capacity_again BEFORE UPDATE OF state, mentor_id, place ON assignment
+            FOR EACH ROW WHEN (NEW.state <> 'ended' AND (OLD.state = 'ended'
+                OR NEW.mentor_id <> OLD.mentor_id OR NEW.place <> OLD.place))
+            EXECUTE FUNCTION within_capacity();
         CREATE TABLE refusal (
             client_id uuid,
             mentor_id uuid,

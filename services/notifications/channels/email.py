@@ -48,11 +48,14 @@ class SmtpChannel:
                 return self._refused(code, phase)
             phase = "body"
             return self._finish(smtp, message)
-        except (OSError, smtplib.SMTPException) as error:
+        except (OSError, UnicodeError, smtplib.SMTPException) as error:
             # Never decided by the error's type: a connection that was cut looks the same before
             # and after the server took the message. Only how far we had come tells.
             self.close()
             kind: Kind = "unknown" if phase == "body" else "not_sent"
+            if isinstance(error, UnicodeError) and phase in ("mail", "rcpt"):
+                # Nothing has left, and an address that has no bytes will not have any later.
+                kind = "rejected"
             return Outcome(kind=kind, phase=phase, reason=type(error).__name__)
 
     def close(self) -> None:

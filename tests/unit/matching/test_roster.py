@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hosting.hours import parse_hours
 from services.intake import domain as intake
 from services.matching.roster import (
     MENTOR,
@@ -191,6 +192,13 @@ def test_a_cell_that_cannot_be_used_is_named(field: str, cell: str) -> None:
 
     assert [(3, field)] == places(read)
     assert ["M-0"] == [mentor.code for mentor in read.mentors]
+
+
+@pytest.mark.parametrize("hours", ["Sat,Sun 10:00-24:00", "fri-mon  09:00 - 20:00"])
+def test_hours_are_written_as_they_are_everywhere_else(hours: str) -> None:
+    (mentor,) = read_mentors(a_file(a_row(hours=hours))).mentors
+
+    assert parse_hours(hours) == parse_hours(mentor.hours)
 
 
 def test_no_error_repeats_a_name_a_number_or_an_address() -> None:

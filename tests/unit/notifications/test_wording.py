@@ -16,17 +16,15 @@ from jinja2.sandbox import SandboxedEnvironment
 from services.notifications.replies import Meaning, understand
 from services.notifications.wording import (
     CHANNELS,
-    DENIED,
-    DENIED_IN_CAPITALS,
     OPTIONAL,
     PURPOSES,
     TEMPLATES,
     CannotRender,
     Rendered,
-    deny_listed,
     render,
     segments,
 )
+from services.revealing import DENIED, DENIED_IN_CAPITALS, deny_listed
 
 LANGUAGES = ("en", "es")
 TO_THE_CLIENT = frozenset(
