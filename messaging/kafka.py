@@ -8,13 +8,14 @@ flight (the library's own buffer has no bound).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.record import util as record_util
 from kafka.structs import OffsetAndMetadata
 
@@ -24,6 +25,10 @@ from messaging.unavailable import Unavailable
 
 #: The protocol's ceiling; naming it lets us start while the broker is away.
 API_VERSION = (4, 1)
+#: The library's own ceiling is half a minute, for which nothing would flow after an outage.
+RECONNECT_MS = 1_000
+#: So long may a broker say nothing while it is read to its end.
+PATIENCE_SECONDS = 10.0
 #: The most records read at a time; a batch is one transaction.
 BATCH = 500
 
@@ -43,6 +48,7 @@ class KafkaWriter:
             bootstrap_servers=servers.split(","),
             client_id=f"{name}-{os.getpid()}",
             api_version=API_VERSION,
+            reconnect_backoff_max_ms=RECONNECT_MS,
             acks="all",
             enable_idempotence=True,
             batch_size=262_144,
@@ -110,6 +116,7 @@ class KafkaReader:
             client_id=f"{group}-{os.getpid()}",
             group_id=group,
             api_version=API_VERSION,
+            reconnect_backoff_max_ms=RECONNECT_MS,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
@@ -127,6 +134,7 @@ class KafkaReader:
         try:
             if not self._ids:
                 self._ids = topic_ids(self._servers, self._topics)
+            self._finish_joining()
             read = self._consumer.poll(timeout_ms=int(wait_seconds * 1000), max_records=BATCH)
         except KafkaError as error:
             raise Unavailable("the broker cannot be read") from error
@@ -143,6 +151,16 @@ class KafkaReader:
             for group in read.values()
             for raw in group
         ]
+
+    def _finish_joining(self) -> None:
+        """Keep the library from forgetting that it is joining the group.
+
+        A poll that ends between the two answers of a join, when the topics' metadata had changed,
+        leaves kafka-python 3.0.12 without partitions and without a heartbeat for ever.
+        """
+        coordinator = self._consumer._coordinator
+        if coordinator.rejoining:
+            coordinator.rejoin_needed = True
 
     def joined(self) -> list[tuple[UUID, str, int]]:
         """What became ours since this was last asked, to be asked after a poll."""
@@ -219,7 +237,11 @@ def ensure_topics(servers: str, topics: Iterable[Topic], replication: int) -> li
 def read_ids(servers: str, topics: Iterable[Topic]) -> dict[str, frozenset[UUID]] | None:
     """The ids of all events that lie in each publisher's topic now; None while Kafka is away."""
     consumer = KafkaConsumer(
-        bootstrap_servers=servers.split(","), api_version=API_VERSION, enable_auto_commit=False
+        bootstrap_servers=servers.split(","),
+        api_version=API_VERSION,
+        request_timeout_ms=10_000,
+        reconnect_backoff_max_ms=RECONNECT_MS,
+        enable_auto_commit=False,
     )
     try:
         return {topic.publisher: frozenset(_ids(consumer, topic)) for topic in topics}
@@ -232,12 +254,20 @@ def read_ids(servers: str, topics: Iterable[Topic]) -> dict[str, frozenset[UUID]
 def _ids(consumer: KafkaConsumer, topic: Topic) -> Iterator[UUID]:
     places = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
     consumer.assign(places)
-    ends = consumer.end_offsets(places)
+    begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
+    left = {place for place in places if begins[place] < ends[place]}
     consumer.seek_to_beginning(*places)
-    while any(consumer.position(place) < end for place, end in ends.items()):
-        for group in consumer.poll(timeout_ms=500).values():
+    heard_at = time.monotonic()
+    while left:
+        # Neither a poll nor a position says that the broker has gone: both would wait for ever.
+        if time.monotonic() > heard_at + PATIENCE_SECONDS:
+            raise KafkaTimeoutError("the broker went away while it was read")
+        for place, group in consumer.poll(timeout_ms=500).items():
+            heard_at = time.monotonic()
             for record in group:
                 yield from _event_ids(record.headers)
+            if group[-1].offset + 1 >= ends[place]:
+                left.discard(place)
 
 
 def _event_ids(headers: Iterable[tuple[str, bytes]]) -> Iterator[UUID]:

@@ -136,6 +136,30 @@ def test_a_reader_says_what_became_its_own_once(broker: Broker) -> None:
     assert [] == first.joined()
 
 
+@pytest.mark.parametrize("wait", [0.0, 0.005, 0.02])
+def test_a_poll_that_ends_while_a_group_is_joined_does_not_end_the_joining(
+    engines: dict[str, str], wait: float
+) -> None:
+    topic = f"suite-{uuid4().hex[:12]}"
+    made = Topic(name=topic, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
+    ensure_topics(engines["KAFKA_SERVERS"], [made], 1)
+    reader = KafkaReader(engines["KAFKA_SERVERS"], f"{topic}-g", [topic])
+    writer = KafkaWriter(engines["KAFKA_SERVERS"], "suite")
+    try:
+        assert _read([reader], 1, seconds=1) == []
+        # As when the topics' metadata come later than the group's first answer.
+        reader._consumer._coordinator._assignment_snapshot = {"changed": set()}
+        reader.poll(wait)
+        writer.send(_records(topic, 10))
+
+        assert 10 == len(_read([reader], 10))
+        _read([reader], 1, seconds=1)
+        assert not reader._consumer._coordinator.rejoining
+    finally:
+        reader.close()
+        writer.close()
+
+
 def test_two_readers_of_a_group_share_everything(broker: Broker) -> None:
     readers = [broker.reader("g"), broker.reader("g")]
     for _ in range(10):
