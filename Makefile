@@ -29,8 +29,7 @@ check: setup ## formatting, lint, types, import rules, architecture (seconds)
 	$(BIN)/python -m pytest tests/architecture
 
 test: check ## every test
-	$(BIN)/python -m pytest tests --ignore=tests/architecture --ignore=tests/fault \
-		--ignore=tests/integration/test_trouble.py
+	$(BIN)/python -m pytest tests --ignore=tests/architecture --ignore=tests/fault
 	$(BIN)/python -m pytest tests/fault
 
 unit: setup ## tests that need no engine
@@ -39,8 +38,8 @@ unit: setup ## tests that need no engine
 integration: setup ## tests on the real engines
 	$(BIN)/python -m pytest tests/integration tests/component
 
-fault: setup ## kill workers fifty times with work in flight, and take engines away
-	WARM_HANDOFF_KILLS=50 $(BIN)/python -m pytest -s tests/fault tests/integration/test_trouble.py
+fault: setup ## kill workers fifty times with work in flight
+	WARM_HANDOFF_KILLS=50 $(BIN)/python -m pytest -s tests/fault
 
 bench: setup ## figures, as ratios within one run
 	$(BIN)/python -m bench

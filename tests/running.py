@@ -18,7 +18,7 @@ import requests
 from sqlalchemy import NullPool, create_engine, text
 
 from deploy.local import settings as local_settings
-from deploy.local.children import CHECKOUT, started_at
+from deploy.local.children import CHECKOUT, started_at, tied
 from deploy.local.ports import free_ports
 from hosting.clock import Clock
 from tests.house import a_discharge
@@ -26,6 +26,7 @@ from tests.house import a_discharge
 #: The shared machine of a continuous integration may be slow; a person's is not.
 SECONDS_TO_START = 180.0
 SECONDS_TO_STOP = 25.0
+SECONDS_OF_A_COMMAND = 60.0
 
 
 def eventually(
@@ -55,21 +56,23 @@ class Running:
         """Start it and wait for its ready line; the seconds that took."""
         began = time.monotonic()
         with self._output.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.local"],
+            process = self._process = subprocess.Popen(
+                tied([sys.executable, "-m", "deploy.local"], signal.SIGTERM),
                 cwd=CHECKOUT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                # Not a session of its own: the kernel wakes a stopped group, and hangs up on it,
+                # when its parent in the same session ends. A signal alone would wait for ever.
+                process_group=0,
             )
         eventually(
-            lambda: self._process.poll() is not None or "Warm Handoff is ready: " in self.output,
+            lambda: process.poll() is not None or "Warm Handoff is ready: " in self.output,
             seconds=SECONDS_TO_START,
             otherwise=lambda: self.output,
         )
-        assert self._process.poll() is None, self.output
+        assert process.poll() is None, self.output
         self._remember()
         return time.monotonic() - began
 
@@ -130,14 +133,24 @@ class Running:
 
     def services(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``python -m services ...`` beside it, as an operator does."""
-        return subprocess.run(
-            [sys.executable, "-m", "services", *arguments],
+        command = [sys.executable, "-X", "faulthandler", "-m", "services", *arguments]
+        with subprocess.Popen(
+            tied(command, signal.SIGKILL),
             cwd=CHECKOUT,
             env=self.environment,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
-        )
+        ) as process:
+            try:
+                said, complained = process.communicate(timeout=SECONDS_OF_A_COMMAND)
+            except subprocess.TimeoutExpired:
+                # The command then says where in its code it hangs.
+                process.send_signal(signal.SIGABRT)
+                said, complained = process.communicate()
+                raise AssertionError(f"{arguments} hangs:\n{said}{complained}") from None
+        return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
 
     def api(
         self, method: str, path: str, body: Any = None, *, facility: str = "north"
@@ -212,6 +225,11 @@ class Running:
         answer = requests.put(f"{self._sandbox}/faults", json=list(faults), timeout=30)
         answer.raise_for_status()
 
+    def faults(self) -> list[dict[str, Any]]:
+        """The trouble that was ordered and has not happened yet."""
+        found: list[dict[str, Any]] = requests.get(f"{self._sandbox}/faults", timeout=30).json()
+        return found
+
     def now(self) -> Any:
         """The product's time."""
         engine = create_engine(self.settings["INTAKE_ACCESS_URL"])
@@ -223,7 +241,9 @@ class Running:
     def sql(self, service: str, statement: str, **values: Any) -> list[Any]:
         """Run a statement in a service's database; its rows, if it gives any."""
         url = self.settings[f"{service.upper()}_DATABASE_URL"]
-        engine = create_engine(url, poolclass=NullPool)
+        # A lock that nobody lets go of fails the test; it does not hang it.
+        limits = {"connect_timeout": 10, "options": "-c statement_timeout=30s"}
+        engine = create_engine(url, poolclass=NullPool, connect_args=limits)
         with engine.begin() as conn:
             result = conn.execute(text(statement), values)
             return list(result.all()) if result.returns_rows else []
@@ -288,7 +308,11 @@ class Running:
 
     def _remember(self) -> None:
         """What was recorded as started, so that it can be looked for afterwards."""
-        record = json.loads((self.var / "run.json").read_text())
+        try:
+            record = json.loads((self.var / "run.json").read_text())
+        except FileNotFoundError:
+            # A run that ended before its first child has recorded nothing.
+            return
         self._ever |= {(child["pid"], child["started"]) for child in record["children"]}
 
 

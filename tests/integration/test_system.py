@@ -149,7 +149,16 @@ def test_a_second_run_on_the_same_folder_is_refused_with_a_sentence(running: Run
 
 def test_no_log_line_holds_what_identifies_a_person(running: Running) -> None:
     logs = {log.stem: log.read_text() for log in (running.var / "log").glob("*.log")}
-    told = ("Quill", "R-1001", "R-22", "R. Lane", "Doe", "1990-04-02", "Bridge", "Usted")
+    told: tuple[str, ...] = (
+        "Quill",
+        "R-1001",
+        "R-22",
+        "R. Lane",
+        "Doe",
+        "1990-04-02",
+        "Bridge",
+        "Usted",
+    )
     told += ("5035550", "peers.example", "sam@")
 
     processes = {f"{kind}-{name}" for kind in ("web", "worker") for name in SERVICES}
