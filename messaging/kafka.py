@@ -158,9 +158,9 @@ class KafkaReader:
         A poll that ends between the two answers of a join, when the topics' metadata had changed,
         leaves kafka-python 3.0.12 without partitions and without a heartbeat for ever.
         """
-        coordinator = self._consumer._coordinator
-        if coordinator.rejoining:
-            coordinator.rejoin_needed = True
+        group = self._consumer._coordinator
+        if group.rejoining:
+            group.rejoin_needed = True
 
     def joined(self) -> list[tuple[UUID, str, int]]:
         """What became ours since this was last asked, to be asked after a poll."""
