@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo check test unit integration fault bench lock map samples clean
+.PHONY: help setup run demo check test test-running test-parts unit integration fault bench lock map samples clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -28,9 +28,15 @@ check: setup ## formatting, lint, types, import rules, architecture (seconds)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/architecture
 
+# What waits for a running system goes beside what computes; each half starts engines of its own.
 test: check ## every test
-	$(BIN)/python -m pytest tests --ignore=tests/architecture --ignore=tests/fault
-	$(BIN)/python -m pytest tests/fault
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-running test-parts
+
+test-running:
+	$(BIN)/python -m pytest tests/integration tests/fault
+
+test-parts:
+	$(BIN)/python -m pytest tests/component tests/contract tests/unit
 
 unit: setup ## tests that need no engine
 	$(BIN)/python -m pytest tests/unit tests/contract tests/architecture

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -92,24 +92,37 @@ class Sender:
     name: str = "sender"
     _idle: dict[str, list[Channel]] = field(default_factory=dict)
     _expired_at: float = float("-inf")
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS))
+    _recording: Future[None] | None = None
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS + 1))
 
     def step(self) -> bool:
         """Hand over one batch; True when more may be due."""
         leased = self._lease()
         if leased:
             outcomes = list(self._pool.map(self._hand_over, leased))
-            self._record(list(zip(leased, outcomes, strict=True)))
+            results = list(zip(leased, outcomes, strict=True))
+            # The next are leased while this is written: somebody waits for those.
+            self._finish_recording()
+            self._recording = self._pool.submit(self._record, results)
+        else:
+            self._finish_recording()
         if not leased or time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
             self._expire()
         return bool(leased)
 
     def close(self) -> None:
-        """Hang up everywhere."""
+        """Write what is still to be written, and hang up everywhere."""
+        self._finish_recording()
         self._pool.shutdown(wait=True)
         for channels in self._idle.values():
             for channel in channels:
                 channel.close()
+
+    def _finish_recording(self) -> None:
+        """Wait until the outcomes of the batch before are written; raises what that raised."""
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            recording.result()
 
     def _lease(self) -> list[Leased]:
         leased: list[Leased] = []

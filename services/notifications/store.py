@@ -286,6 +286,8 @@ class Store:
         self.questions: dict[UUID, Question] = {}
         self._asked_of: dict[UUID, set[UUID]] = {}
         self._waiting_of: set[UUID] = set()
+        self._asked_read: set[UUID] = set()
+        self._planned_read: set[UUID] = set()
         self._asked_about: dict[UUID, set[UUID]] = {}
         self._facilities: dict[UUID, Facility] = {}
         self._before: dict[UUID, Any] = {}
@@ -316,14 +318,24 @@ class Store:
             select(ASSIGNMENT).where(among(ASSIGNMENT.c.client_id, wanted))
         ):
             self.assignments[row.id] = self._before[row.id] = Assignment(**row._mapping)
-        about = among(QUESTION.c.assignment_id, self.assignments)
-        asked_now = and_(among(QUESTION.c.person_id, wanted), QUESTION.c.state == "open")
-        self._take_in_questions(or_(about, asked_now))
-        self._take_in_planned(among(MESSAGE.c.subject_id, wanted))
 
     def load_planned_to(self, person_id: UUID) -> None:
         """Read what is planned to a person, whomever it is about; a mentor may have hundreds."""
         self._take_in_planned(MESSAGE.c.person_id == person_id)
+
+    def _know_questions(self) -> None:
+        """Read, when it is first needed, what the persons at hand are asked and what about them."""
+        if fresh := self.persons.keys() - self._asked_read:
+            self._asked_read |= fresh
+            about = among(QUESTION.c.assignment_id, self.assignments)
+            asked_now = and_(among(QUESTION.c.person_id, fresh), QUESTION.c.state == "open")
+            self._take_in_questions(or_(about, asked_now))
+
+    def _know_planned(self) -> None:
+        """Read, when it is first needed, what is planned about the persons at hand."""
+        if fresh := self.persons.keys() - self._planned_read:
+            self._planned_read |= fresh
+            self._take_in_planned(among(MESSAGE.c.subject_id, fresh))
 
     def _take_in_questions(self, which: ColumnElement[bool]) -> None:
         query = select(QUESTION).where(which, QUESTION.c.state != "closed")
@@ -448,6 +460,7 @@ class Store:
         self._asked_about.setdefault(question.assignment_id, set()).add(question.id)
 
     def _about(self, assignment_id: UUID) -> list[Question]:
+        self._know_questions()
         return [self.questions[i] for i in self._asked_about.get(assignment_id, ())]
 
     def _unanswered(self, person_id: UUID) -> list[Question]:
@@ -456,6 +469,7 @@ class Store:
 
     def _take_in_waiting(self, person_id: UUID) -> None:
         """Read what waits for the open question to close; a mentor may have hundreds."""
+        self._know_questions()
         if person_id not in self._waiting_of:
             self._waiting_of.add(person_id)
             self._take_in_questions(QUESTION.c.person_id == person_id)
@@ -476,6 +490,7 @@ class Store:
 
     def planned(self, **match: Any) -> list[Message]:
         """Unsent messages whose fields have these values."""
+        self._know_planned()
         everything = {**self._planned, **{m.id: m for m in self._new}}
         return [
             m
