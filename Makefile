@@ -13,7 +13,14 @@ help: ## this list
 		-r requirements-dev.lock
 	touch .venv/made
 
-setup: .venv/made ## make the environment in .venv
+# What pages load is made anew when its sources or the lock of its packages have changed. The
+# packages are removed again: they are large, and hold Python that is not ours to check.
+PAGES := $(addprefix deploy/pages/,package.json package-lock.json build.js pages.scss pages.js icon.svg)
+hosting/built/pages.css: $(PAGES) | .venv/made
+	cd deploy/pages && PATH="$(abspath $(BIN)):$$PATH" && \
+		npm ci --loglevel=error && npm run --silent build && rm -rf node_modules
+
+setup: .venv/made hosting/built/pages.css ## make the environment in .venv
 
 run: setup ## start everything on this machine, with a demo
 	@exec $(BIN)/python -m deploy.local
@@ -70,4 +77,4 @@ lock: ## resolve the lock files anew (names, versions and hashes only)
 	rm -rf .venv-lock
 
 clean: ## remove the environment and this machine's data
-	rm -rf .venv var
+	rm -rf .venv var hosting/built

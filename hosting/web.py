@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 from hosting import metrics
 from hosting.auth import open_to_all
 from hosting.database import answers
+from hosting.pages import add_pages
 from hosting.problems import Problem, flat_errors
 from messaging.unavailable import is_away, is_lost_race
 
@@ -25,9 +26,13 @@ log = logging.getLogger(__name__)
 #: The largest request body that is read, in bytes.
 LARGEST_BODY = 1_100_000
 
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+#: Pages run the scripts that this host serves, which may ask this host; none are inside a page.
+_POLICY_OF_PAGES = f"{_POLICY}; script-src 'self'; connect-src 'self'"
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -52,6 +57,7 @@ def make_app(
     app.extensions["access"] = access
     for blueprint in blueprints:
         app.register_blueprint(blueprint, url_prefix=prefix + (blueprint.url_prefix or ""))
+    add_pages(app, prefix)
     _add_health(app, prefix, database, metrics_port)
     _add_requests(app)
     _add_errors(app)
@@ -90,6 +96,8 @@ def _add_requests(app: Flask) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")
+        policy = _POLICY_OF_PAGES if g.get("is_page") else _POLICY
+        response.headers.setdefault("Content-Security-Policy", policy)
         for header, value in _HEADERS.items():
             response.headers.setdefault(header, value)
         route = request.url_rule.rule if request.url_rule else "none"

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from hosting.settings import SettingsError
 from messaging import parking
 from messaging.kafka import ensure_topics
 from services.revealing import reveals
+from services.roles import ROLES
 
 SERVICES = ("intake", "matching", "notifications")
 
@@ -67,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     topics.add_argument("--replication", type=int, default=1)
     token = add("token", _token, "make an API token for a facility and print it once")
     token.add_argument("facility")
+    account = add("account", _account, "make an account of a person, or a new password for it")
+    account.add_argument("role", choices=ROLES)
+    account.add_argument("facility")
+    account.add_argument("email")
     for name, run, about in (
         ("facilities", _facilities, "load facilities from a TOML file"),
         ("mentors", _mentors, "load mentors from a CSV file"),
@@ -140,6 +146,16 @@ def _topics(options: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     access = engine_for(_needed("INTAKE_ACCESS_URL"))
     print(make_token(access, options.facility, datetime.now(UTC)))
+    return 0
+
+
+def _account(options: argparse.Namespace) -> int:
+    intake, now = _service("intake").build(), datetime.now(UTC)
+    password = secrets.token_urlsafe(12)
+    intake.accounts.make(options.email, password, options.role, options.facility, now)
+    link = intake.accounts.make_link(options.email, now)
+    print(f"password: {password}")
+    print(f"or, once and within a day: {_needed('PUBLIC_URL')}/sign-in/{link}")
     return 0
 
 

@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
 from contracts.topics import TOPICS
 from hosting.auth import make_token
+from hosting.sign_in import COOKIE, make_sign_in
 from messaging.memory import MemoryBroker
 from messaging.relay import Relay
 from messaging.subscriber import Subscriber
@@ -29,6 +31,7 @@ from services.intake import service as intake_service
 from services.intake.api import make_api
 from services.intake.commands import Desk
 from services.intake.facilities import load_facilities
+from services.intake.staff_pages import make_staff_pages
 from services.matching import service as matching_service
 from services.matching.mentors import load_roster
 from services.notifications import service as notifications_service
@@ -99,6 +102,7 @@ class House:
     def __init__(self, settings: Mapping[str, str]) -> None:
         self.clock = SetClock()
         self.network = Network()
+        self._made: set[str] = set()
         self.broker = MemoryBroker()
         self.settings = settings
         self._intake = intake_service.build(settings)
@@ -198,6 +202,28 @@ class House:
         caller = app.test_client()
         caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
         return caller
+
+    def intake_app(self) -> Flask:
+        """Intake's web: the API, and the pages of staff."""
+        blueprints = [make_api(self.desk, mode="sandbox"), make_staff_pages(self.desk)]
+        return self._intake.foundation.web("", [*blueprints, make_sign_in(self._intake.accounts)])
+
+    def account(self, role: str, scope: str) -> str:
+        """An account of this role, whose password is a long one; its address."""
+        login = f"{role}@{scope}.example"
+        if login not in self._made:
+            # Making it again would end its sessions.
+            self._made.add(login)
+            self._intake.accounts.make(login, "a long password", role, scope, datetime.now(UTC))
+        return login
+
+    def browser(self, role: str, scope: str = "north") -> FlaskClient:
+        """A browser in which somebody of this role is signed in."""
+        accounts, now = self._intake.accounts, datetime.now(UTC)
+        secret = accounts.use_link(accounts.make_link(self.account(role, scope), now), now)
+        browser = self.intake_app().test_client()
+        browser.set_cookie(COOKIE, secret or "")
+        return browser
 
     def pages(self) -> FlaskClient:
         """A browser on the pages of notifications."""

@@ -103,6 +103,8 @@ def bring_up(supervisor: Supervisor, var: Path, port: int, elsewhere: Mapping[st
         say("The demo center")
         supervisor.wait_for(in_background(lambda: make_center(var)))
     print(f"Warm Handoff is ready: {os.environ['PUBLIC_URL']}", flush=True)
+    for line in sign_in_links(var):
+        print(f"  sign in once, as {line}", flush=True)
     if is_first_run and os.environ.get("WARM_HANDOFF_DEMO") != "0":
         in_background(lambda: tell_first_story(var))
 
@@ -213,6 +215,13 @@ def set_clock(*, first_run: bool) -> None:
         raise Trouble(f"WARM_HANDOFF_NOW cannot be used: {error}.") from error
     if done:
         say(done)
+
+
+def sign_in_links(var: Path) -> list[str]:
+    """One line for each person of the demo."""
+    from deploy.local import demo
+
+    return demo.sign_in_links(var)
 
 
 def make_center(var: Path) -> None:

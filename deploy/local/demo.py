@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from services.command_line import main as services
 HERE = Path(__file__).parent
 ZONE = ZoneInfo("America/Los_Angeles")
 FACILITIES = ("north", "south")
+STAFF = ("clerk", "coordinator")
 OPENS = 10
 PATIENCE_SECONDS = 30
 Say = Callable[[str], None]
@@ -81,11 +83,36 @@ def write_access(var: Path, facilities: tuple[str, ...]) -> None:
         "url": os.environ["PUBLIC_URL"],
         "api_token": tokens.get("north"),
         "api_tokens": tokens,
-        "staff": [],
+        "staff": make_staff() if facilities else [],
         "sandbox_url": os.environ["SANDBOX_URL"],
         "metrics": metrics,
     }
     write_privately(var / "access.json", json.dumps(access, indent=2) + "\n")
+
+
+def make_staff() -> list[dict[str, str]]:
+    """One account for each role that has pages, at the demo's first facility."""
+    from services.intake.service import build
+
+    accounts, staff = build().accounts, []
+    for role in STAFF:
+        one = {"role": role, "email": f"{role}@{FACILITIES[0]}.example"}
+        one["password"] = secrets.token_urlsafe(12)
+        accounts.make(one["email"], one["password"], role, FACILITIES[0], datetime.now(UTC))
+        staff.append(one)
+    return staff
+
+
+def sign_in_links(var: Path) -> list[str]:
+    """A line for each account of the demo, with a link that signs it in once."""
+    from services.intake.service import build
+
+    accounts, now = build().accounts, datetime.now(UTC)
+    lines = []
+    for one in json.loads((var / "access.json").read_text())["staff"]:
+        link = accounts.make_link(one["email"], now)
+        lines.append(f"{one['role']}: {os.environ['PUBLIC_URL']}/sign-in/{link}")
+    return lines
 
 
 def _until_mentors_are_loaded() -> None:

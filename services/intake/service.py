@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from flask import Flask
 
+from hosting.accounts import Accounts
 from hosting.service import Foundation, lay_foundation
 from hosting.settings import ServiceSettings, read
+from hosting.sign_in import make_sign_in
 from messaging.work import Participant
 from services.intake.api import make_api
 from services.intake.commands import Desk
 from services.intake.handlers import ON, TIMERS
+from services.intake.staff_pages import make_staff_pages
 from services.intake.store import Store
 
 NAME = "intake"
@@ -32,9 +35,15 @@ class Intake:
         return Desk(participant=self.participant, tokens=self.foundation.tokens)
 
     def web(self) -> Flask:
-        """The two doors, tasks and stories."""
+        """The two doors, tasks and stories, and the pages of staff with their sign-in."""
         mode = self.foundation.settings.mode
-        return self.foundation.web(PREFIX, [make_api(self.desk, mode=mode)])
+        blueprints = [make_api(self.desk, mode=mode), make_staff_pages(self.desk)]
+        return self.foundation.web(PREFIX, [*blueprints, make_sign_in(self.accounts)])
+
+    @property
+    def accounts(self) -> Accounts:
+        """Who may sign in."""
+        return Accounts(access=self.foundation.access, tokens=self.foundation.tokens)
 
     def worker(self) -> None:
         """Relay, consumer and timers."""

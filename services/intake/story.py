@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,11 +12,12 @@ from sqlalchemy import and_, or_, select
 from contracts.intake import FacilityPeople
 from contracts.matching import Why
 from contracts.sealed import Destroyed
+from messaging.rows import among
 from messaging.sealing import from_json
 from messaging.tables import OUTBOX
 from messaging.work import Participant, Work, new_traceparent
-from services.intake.domain import HOLDS, TASKS, Details
-from services.intake.store import DISCHARGE, FACILITY, STEP, TASK
+from services.intake.domain import HOLDS, TASKS, Details, Person
+from services.intake.store import CLIENT, DISCHARGE, FACILITY, STEP, TASK
 
 
 def discharge_story(
@@ -117,3 +119,36 @@ def _step(work: Work, row: Any) -> dict[str, Any]:
         if isinstance(why, Why):
             step |= {"why": why.why, "change": why.change} if why.change else {"why": why.why}
     return step
+
+
+def client_of(
+    participant: Participant, facility_id: UUID, discharge_id: UUID
+) -> dict[str, str] | None:
+    """Who a discharge is about; None when this facility has no such discharge."""
+    return people_of(participant, facility_id, [discharge_id]).get(str(discharge_id))
+
+
+def people_of(
+    participant: Participant, facility_id: UUID, discharge_ids: Iterable[UUID]
+) -> dict[str, dict[str, str]]:
+    """Who discharges of this facility are about, by the discharge's id; not those erased."""
+    query = (
+        select(DISCHARGE.c.id, CLIENT.c.id.label("client_id"), CLIENT.c.person)
+        .join(CLIENT, CLIENT.c.id == DISCHARGE.c.client_id)
+        .where(among(DISCHARGE.c.id, discharge_ids), DISCHARGE.c.facility_id == facility_id)
+    )
+    with participant.engine.connect() as conn:
+        rows = conn.execute(query).all()
+        work = Work(participant, conn, new_traceparent())
+        work.keys.need(("identity", row.client_id) for row in rows)
+        opened = {str(row.id): work.open_as(Person, from_json(row.person)) for row in rows}
+    return {key: _shown(one) for key, one in opened.items() if isinstance(one, Person)}
+
+
+def _shown(person: Person) -> dict[str, str]:
+    name = " ".join(part for part in (person.given, person.family) if part)
+    return {
+        "name": name or person.called or "(no name yet)",
+        "called": person.called or person.given or "",
+        "record_number": person.record_number,
+    }

@@ -16,7 +16,11 @@ DOMAIN = (
     "client", "mentor", "peer", "discharge", "assignment", "caseload", "consent", "disclosure",
     "facility", "coordinator", "wait-list",
 )  # fmt: skip
-SHARED = sorted([*(ROOT / "messaging").rglob("*.py"), *(ROOT / "hosting").rglob("*.py")])
+SHARED = sorted(
+    path
+    for kind in ("messaging/**/*.py", "hosting/**/*.py", "hosting/page_templates/*.html")
+    for path in ROOT.glob(kind)
+)
 PRODUCT = sorted(
     path
     for room in ("contracts", "messaging", "hosting", "services", "deploy", "bench", "tests")

