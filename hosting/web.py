@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from hosting import metrics
 from hosting.auth import open_to_all
 from hosting.database import answers
-from hosting.pages import add_pages
+from hosting.pages import add_pages, render
 from hosting.problems import Problem, flat_errors
 from messaging.unavailable import is_away, is_lost_race
 
@@ -115,17 +115,17 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 def _add_errors(app: Flask) -> None:
     @app.errorhandler(Problem)
     def problem(error: Problem) -> Response:
-        return _answer(error)
+        return answer_with(error)
 
     @app.errorhandler(ValidationError)
     def invalid(error: ValidationError) -> Response:
-        return _answer(
+        return answer_with(
             Problem(422, "Some fields cannot be used", errors=flat_errors(error.messages))
         )
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Response:
-        answer = _answer(
+        answer = answer_with(
             Problem(error.code or 500, error.name, _REMEDIES.get(error.code or 500, ""))
         )
         for header, value in error.get_headers():
@@ -137,7 +137,7 @@ def _add_errors(app: Flask) -> None:
     def failed(error: Exception) -> Response:
         if is_away(error) or is_lost_race(error):
             log.warning("a request met an engine that is away", extra={"error": type(error)})
-            return _answer(
+            return answer_with(
                 Problem(
                     503,
                     "Not now",
@@ -146,7 +146,7 @@ def _add_errors(app: Flask) -> None:
                 )
             )
         log.exception("a request failed", extra={"request_id": g.get("request_id")})
-        return _answer(Problem(500, "Something went wrong here", f"Request {g.request_id}."))
+        return answer_with(Problem(500, "Something went wrong here", f"Request {g.request_id}."))
 
 
 _REMEDIES = {
@@ -158,10 +158,16 @@ _REMEDIES = {
 }
 
 
-def _answer(error: Problem) -> Response:
-    response = Response(
-        json.dumps(error.body()), status=error.status, content_type="application/problem+json"
-    )
+def answer_with(error: Problem) -> Response:
+    """A problem as whoever asked can read it: a program its JSON, a person in a browser a page."""
+    kinds = ("application/problem+json", "text/html")
+    # Who takes anything is a program, and gets the first.
+    kind = request.accept_mimetypes.best_match(kinds, default=kinds[0])
+    if kind == "text/html":
+        response = Response(render("problem.html", problem=error), mimetype=kind)
+    else:
+        response = Response(json.dumps(error.body()), content_type=kind)
+    response.status_code = error.status
     response.headers.update(error.headers)
     return response
 

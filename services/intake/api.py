@@ -12,7 +12,7 @@ from marshmallow import ValidationError
 
 from hosting.auth import needs_token, open_to_all
 from hosting.problems import Problem
-from hosting.web import json_body
+from hosting.web import answer_with, json_body
 from services.intake import tasks
 from services.intake.bodies import (
     ConsentsBody,
@@ -125,20 +125,12 @@ def _add_errors(api: Blueprint) -> None:
     @api.app_errorhandler(NoSuchThing)
     def missing(error: NoSuchThing) -> Any:
         problem = Problem(404, "There is no such thing here", errors=[(str(error), "Not found.")])
-        return _problem(problem)
+        return answer_with(problem)
 
     @api.app_errorhandler(Refused)
     def refused(error: Refused) -> Any:
         field, remedy = error.args
-        return _problem(Problem(422, "This cannot be done", errors=[(field, remedy)]))
-
-
-def _problem(problem: Problem) -> Response:
-    return Response(
-        json.dumps(problem.body()),
-        status=problem.status,
-        content_type="application/problem+json",
-    )
+        return answer_with(Problem(422, "This cannot be done", errors=[(field, remedy)]))
 
 
 def _facility(desk: Desk, code: str) -> Facility:

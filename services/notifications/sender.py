@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,6 +58,8 @@ _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 LEASE = timedelta(minutes=4)
 #: How often a busy sender looks for leases that ran out.
 EXPIRE_EVERY_SECONDS = 1.0
+#: So long is waited for records that are being written before the next messages are looked for.
+SHORTLY = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +106,12 @@ class Sender:
             # The next are leased while this is written: somebody waits for those.
             self._finish_recording()
             self._recording = self._pool.submit(self._record, results)
-        else:
+        elif self._recording is not None and wait([self._recording], SHORTLY).done:
             self._finish_recording()
-        if not leased or time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
+        at_rest = not leased and self._recording is None
+        if at_rest or time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
             self._expire()
-        return bool(leased)
+        return not at_rest
 
     def close(self) -> None:
         """Write what is still to be written, and hang up everywhere."""

@@ -140,6 +140,19 @@ def test_another_facilitys_discharge_is_not_there(center: House) -> None:
     assert 404 == post(stranger, f"{where}/cancel").status_code
 
 
+def test_a_person_reads_a_page_and_a_program_json_when_something_is_not_there(
+    center: House,
+) -> None:
+    clerk, path = center.browser("clerk"), f"/discharges/{NOBODY}"
+
+    page = clerk.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    for_program = clerk.get(path)
+
+    assert (404, "text/html") == (page.status_code, page.mimetype)
+    assert "There is no such thing here" in page.get_data(as_text=True)
+    assert (404, "application/problem+json") == (for_program.status_code, for_program.mimetype)
+
+
 def test_what_people_typed_is_shown_and_never_run(center: House) -> None:
     clerk = center.browser("clerk")
     script = "<script>alert(1)</script>"
