@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from flask import Blueprint, Response, current_app, g, redirect, request
 from sqlalchemy import Engine
@@ -114,9 +114,9 @@ def _form(**values: Any) -> str:
 
 def _let_in(secret: str) -> Response:
     response = cast(Response, redirect(_next(), 303))
-    response.set_cookie(
-        COOKIE, secret, httponly=True, samesite="Lax", secure=request.is_secure, path="/"
-    )
+    # The front door ends TLS and says how it was asked.
+    is_secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
+    response.set_cookie(COOKIE, secret, httponly=True, samesite="Lax", secure=is_secure, path="/")
     return response
 
 
@@ -134,7 +134,7 @@ def _ask(then: str) -> Response:
 def _from_here() -> None:
     """Before there is a session, a form is believed when the browser says that it is our own."""
     origin = request.headers.get("Origin")
-    if origin is not None and origin != request.host_url.rstrip("/"):
+    if origin is not None and urlsplit(origin).netloc != request.host:
         raise Problem(400, "This form did not come from here", "Open it again.")
 
 

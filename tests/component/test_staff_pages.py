@@ -206,6 +206,16 @@ def test_signing_in_leads_to_no_other_host(center: House, elsewhere: str) -> Non
     assert (303, "/") == (answer.status_code, answer.location)
 
 
+def test_behind_tls_a_session_goes_over_tls_only(center: House) -> None:
+    form = {"email": center.account("clerk", "north"), "password": "a long password"}
+    told = {"X-Forwarded-Proto": "https", "Origin": "https://localhost"}
+
+    answer = center.intake_app().test_client().post("/sign-in", data=form, headers=told)
+
+    assert 303 == answer.status_code
+    assert {"Secure", "HttpOnly", "SameSite=Lax"} <= set(answer.headers["Set-Cookie"].split("; "))
+
+
 def test_a_form_of_another_site_is_refused(center: House) -> None:
     clerk = center.browser("clerk")
 
