@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ def test_lock_files_hold_names_versions_and_hashes_only(lock: str) -> None:
     assert "http" not in text
     assert "index" not in text
     assert text.count("==") <= text.count("--hash=sha256:")
+
+
+def test_the_lock_of_pages_holds_no_address_and_every_hash() -> None:
+    text = (ROOT / "deploy/pages/package-lock.json").read_text()
+    packages = {name: one for name, one in json.loads(text)["packages"].items() if name}
+
+    assert "://" not in text
+    assert [] == [name for name, one in packages.items() if "integrity" not in one]
 
 
 def test_an_image_installs_no_embedded_engine() -> None:
