@@ -19,6 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Engine, text
 
+from hosting.auth import hash_of
 from hosting.database import reading
 from messaging.sealing import SearchTokens
 
@@ -103,7 +104,7 @@ class Accounts:
         Raises ``LookupError`` when there is no such account.
         """
         secret = secrets.token_urlsafe(24)
-        given = {"hash": _hash(secret), "login": self._login(login), "now": now}
+        given = {"hash": hash_of(secret), "login": self._login(login), "now": now}
         with self.access.begin() as conn:
             if conn.execute(_LINK, given).first() is None:
                 raise LookupError("no such account")
@@ -112,7 +113,7 @@ class Accounts:
     def use_link(self, secret: str, now: datetime) -> str | None:
         """A new session's secret; None when the link was used, or is too old."""
         with self.access.begin() as conn:
-            given = {"hash": _hash(secret), "now": now, "since": now - LINK_FOR}
+            given = {"hash": hash_of(secret), "now": now, "since": now - LINK_FOR}
             account_id = conn.execute(_USE_LINK, given).scalar()
             return _begin(conn, account_id, now) if account_id else None
 
@@ -124,7 +125,7 @@ class Accounts:
     def seen(self, secret: str, now: datetime) -> None:
         """Somebody is still at work in this session."""
         with reading(self.access) as conn:
-            conn.execute(_SEEN, {"hash": _hash(secret), "now": now})
+            conn.execute(_SEEN, {"hash": hash_of(secret), "now": now})
 
     def _login(self, login: str) -> str:
         return self.tokens.token("login", login.strip().casefold())
@@ -135,7 +136,7 @@ def signed_in(access: Engine, secret: str, now: datetime) -> SignedIn | None:
     if not secret:
         return None
     with reading(access) as conn:
-        row: Any = conn.execute(_SESSION, {"hash": _hash(secret)}).first()
+        row: Any = conn.execute(_SESSION, {"hash": hash_of(secret)}).first()
     if row is None or now > min(row.seen_at + IDLE_FOR, row.began_at + ENDS_AFTER):
         return None
     return SignedIn(
@@ -149,7 +150,7 @@ def signed_in(access: Engine, secret: str, now: datetime) -> SignedIn | None:
 
 def _begin(conn: Connection, account_id: UUID, now: datetime) -> str:
     secret = secrets.token_urlsafe(32)
-    conn.execute(_BEGIN, {"hash": _hash(secret), "id": account_id, "now": now})
+    conn.execute(_BEGIN, {"hash": hash_of(secret), "id": account_id, "now": now})
     return secret
 
 
@@ -162,10 +163,6 @@ def _is_right(password_hash: str, password: str) -> bool:
         return _HASHER.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 _MAKE = text(

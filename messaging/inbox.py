@@ -154,7 +154,7 @@ class Inbox:
             else:
                 del self._early[place]
                 self._kept.pop(place, None)
-                self._gone.append((said.producer, said.epoch, said.key, said.seq))
+                self._gone.append(place)
                 yield from self._apply(waiting, said)
 
     def flush(self) -> None:

@@ -57,9 +57,8 @@ class Keyring:
     """A service's way to the ``keys`` database, within the rights of its role."""
 
     def __init__(self, engine: Engine, master: MasterKeys) -> None:
-        self._engine = engine
-        # A single look needs no transaction around it, which would be two round trips more.
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        # One statement needs no transaction around it, which would be two round trips more.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._public = {
             purpose: X25519PublicKey.from_public_bytes(raw)
             for purpose, raw in master.public.items()
@@ -88,7 +87,7 @@ class Keyring:
             rows = [self._fresh(purpose, person) for person in people]
             made[f"publics_{purpose}"] = [public for public, _ in rows]
             made[f"wraps_{purpose}"] = [wrapped for _, wrapped in rows]
-        with self._reading.connect() as conn:
+        with self._engine.connect() as conn:
             conn.execute(_MAKE, made)
 
     def close(self) -> None:
@@ -111,7 +110,7 @@ class Keyring:
                 f" WHERE version = :version AND person = ANY(:{purpose})"
             )
             given[purpose] = list(persons)
-        with self._reading.connect() as conn:
+        with self._engine.connect() as conn:
             rows = conn.execute(text(" UNION ALL ".join(parts)), given)
             return {
                 (row.purpose, row.person): _Key(

@@ -168,7 +168,6 @@ class Mentor:
     capacity: int
     state: str
     stopped: bool
-    revision: int
     profile: MentorRow
     taken: frozenset[int] = frozenset()
     has_open_offer: bool = False
@@ -360,7 +359,6 @@ class Store:
                 capacity=row.capacity,
                 state=row.state,
                 stopped=row.stopped,
-                revision=row.revision,
                 profile=profiles[row.id],
                 taken=taken.get(row.id, frozenset()),
                 has_open_offer=row.id in asked,

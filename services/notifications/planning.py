@@ -166,10 +166,15 @@ class Planner:
 
     def withdraw(self, reason: str, **match: object) -> Iterator[Event]:
         """Withdraw unsent messages; an answer to somebody who has just written still goes."""
-        for message in self.work.store.planned(**match):
-            if not message.is_answer:
-                self.work.store.suppress(message, reason)
-                yield suppressed(message, reason, self.work.now)
+        yield from withdraw(self.work, reason, **match)
+
+
+def withdraw(work: Work, reason: str, **match: object) -> Iterator[Event]:
+    """Withdraw unsent messages; an answer to somebody who has just written still goes."""
+    for message in work.store.planned(**match):
+        if not message.is_answer:
+            work.store.suppress(message, reason)
+            yield suppressed(message, reason, work.now)
 
 
 def suppressed(message: Message, reason: str, now: datetime) -> MessageSuppressed:

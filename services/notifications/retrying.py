@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import insert, select
 
 from contracts.notifications import ReplyReceived
-from services.notifications.planning import channels_of, suppressed
+from services.notifications.planning import channels_of, withdraw
 from services.notifications.store import MESSAGE, Person
 
 if TYPE_CHECKING:
@@ -72,10 +72,7 @@ def _end_messages(work: Work, row: Any, person: Person) -> None:
     for address in addresses:
         work.store.stop(address)
     work.store.load_planned_to(person.id)
-    for message in work.store.planned(person_id=person.id):
-        if not message.is_answer:
-            work.store.suppress(message, "stop")
-            work.say(suppressed(message, "stop", work.now))
+    work.say_all(withdraw(work, "stop", person_id=person.id))
     if had_ended:
         return
     work.say(
