@@ -241,10 +241,13 @@ class House:
             return list(conn.execute(text(query), values).all())
 
     def restart(self, service: str) -> None:
-        """A consumer leaves, and another begins where the broker says that it was."""
+        """A worker stops, and another begins where the broker says that it was."""
         place = _NAMES.index(service)
         self._subscribers[place].close()
         self._subscribers[place] = self._make_subscriber(service)
+        if service == "notifications":
+            self.sender.close()
+            self.sender = self._make_sender()
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -56,14 +56,6 @@ def make(work: Work, tokens: SearchTokens, card_id: UUID, assignment: Assignment
     )
 
 
-def card_of(work: Work, assignment_id: UUID) -> UUID | None:
-    """The card of an assignment."""
-    found: UUID | None = work.conn.execute(
-        select(CARD.c.id).where(CARD.c.assignment_id == assignment_id)
-    ).scalar()
-    return found
-
-
 def end(work: Work, assignment_id: UUID) -> None:
     """The card of an assignment shows nothing any more."""
     work.conn.execute(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,7 +31,7 @@ from messaging.rows import among, update_many
 from messaging.sealing import to_json
 from messaging.tables import PARKED_KEY
 from messaging.work import Participant, Work
-from services.notifications import cards, metrics
+from services.notifications import metrics
 from services.notifications.channels import Channel, ChannelFactory, Letter, Outcome
 from services.notifications.domain import (
     GIVE_UP_AFTER,
@@ -56,10 +56,10 @@ THREADS = 6
 _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 #: A sender that has not recorded an outcome by then is taken for dead.
 LEASE = timedelta(minutes=4)
-#: How often a busy sender looks for leases that ran out.
+#: How often a sender looks for leases that ran out.
 EXPIRE_EVERY_SECONDS = 1.0
-#: So long is waited for records that are being written before the next messages are looked for.
-SHORTLY = 0.005
+#: Purposes whose messages lead to the card of an assignment.
+SHOWS_CARD = ("card", "card_code")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +106,12 @@ class Sender:
             # The next are leased while this is written: somebody waits for those.
             self._finish_recording()
             self._recording = self._pool.submit(self._record, results)
-        elif self._recording is not None and wait([self._recording], SHORTLY).done:
+        elif self._recording is not None and self._recording.done():
             self._finish_recording()
-        at_rest = not leased and self._recording is None
-        if at_rest or time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
+        if time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
             self._expire()
-        return not at_rest
+        # Whatever is recorded or planned wakes this loop again; to ask sooner only costs.
+        return bool(leased)
 
     def close(self) -> None:
         """Write what is still to be written, and hang up everywhere."""
@@ -152,10 +152,14 @@ class Sender:
     @staticmethod
     def _load(work: Work, rows: Sequence[Any]) -> None:
         """Everybody whom these messages are to, about, or speak of."""
+        owners = {i for r in rows for i in (r.person_id, r.subject_id, r.facility_id) if i}
+        work.keys.need(("contact", owner) for owner in owners)
         work.store.load_persons({i for r in rows for i in (r.person_id, r.subject_id) if i})
         about = {r.assignment_id for r in rows if r.assignment_id}
         known = work.store.assignments
         work.store.load_persons({known[i].mentor_id for i in about if i in known})
+        shown = {r.assignment_id for r in rows if r.purpose in SHOWS_CARD}
+        work.store.load_cards(shown)
 
     @staticmethod
     def _due(work: Work) -> Sequence[Any]:
@@ -399,8 +403,8 @@ def _facts(work: Work, message: Message, address: str, facility: Facility) -> Fa
     if assignment is not None and kind is not None and message.person_id is not None:
         question = work.store.question_about(assignment.id, kind)
     card_id = None
-    if assignment is not None and message.purpose in ("card", "card_code"):
-        card_id = cards.card_of(work, assignment.id)
+    if assignment is not None and message.purpose in SHOWS_CARD:
+        card_id = work.store.cards.get(assignment.id)
     return Facts(
         message=message,
         address=address,

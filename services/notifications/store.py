@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -295,6 +295,7 @@ class Store:
         self._new: list[Message] = []
         self._changed: dict[UUID, Message] = {}
         self._agreed: list[tuple[UUID, str, bool]] = []
+        self.cards: dict[UUID, UUID] = {}
         self._cards: list[dict[str, Any]] = []
 
     def load(self, events: Sequence[Event]) -> None:
@@ -515,6 +516,13 @@ class Store:
             MESSAGE.c.state.in_(("leased", "handed_over", "delivered", "unconfirmed")),
         )
         return self._conn.execute(query.limit(1)).first() is not None
+
+    def load_cards(self, assignment_ids: Collection[UUID]) -> None:
+        """Read the cards of these assignments."""
+        if assignment_ids:
+            mine = among(CARD.c.assignment_id, assignment_ids)
+            query = select(CARD.c.assignment_id, CARD.c.id).where(mine)
+            self.cards |= {row.assignment_id: row.id for row in self._conn.execute(query)}
 
     def add_card(self, **card: Any) -> None:
         """A card for an assignment, unless there is one."""

@@ -93,6 +93,7 @@ def test_a_lease_that_ran_out_is_unconfirmed_too(center: House) -> None:
     lease = "UPDATE message SET state = 'leased', lease_until = now() - interval '1 second'"
     with center.notifications.engine.begin() as conn:
         conn.execute(text(lease))
+    center.restart("notifications")
 
     center.settle()
 
