@@ -70,15 +70,26 @@ class Foundation:
             blueprints=blueprints,
         )
 
-    def run_worker(self, participant: Participant, more: Sequence[Loop] = ()) -> None:
-        """Run relay, consumer, timers and the service's own loops until a signal."""
+    def run_worker(
+        self,
+        participant: Participant,
+        more: Sequence[Loop] = (),
+        *,
+        hears_after: float = 0.0,
+        says_after: float = 0.0,
+    ) -> None:
+        """Run relay, consumer, timers and the service's own loops until a signal.
+
+        A service that nobody waits for hears the others, or says its own, a part of a second
+        later and more at a time; both in seconds.
+        """
         servers = self.settings.kafka_servers
         writer = KafkaWriter(servers, self.name)
         topics = [topic.name for who, topic in TOPICS.items() if who != self.name]
-        reader = KafkaReader(servers, self.name, topics)
+        reader = KafkaReader(servers, self.name, topics, gather_seconds=hears_after)
         relay = Relay(self.name, self.database, writer)
         turns = [
-            Turn(loop=relay, rest_seconds=0.25),
+            Turn(loop=relay, rest_seconds=0.25, gather_seconds=says_after),
             Turn(loop=Subscriber(participant, reader), rest_seconds=0),
             Turn(loop=TimerLoop(participant), rest_seconds=1.0),
             *(Turn(loop=loop, rest_seconds=0.25) for loop in more),

@@ -31,6 +31,8 @@ RECONNECT_MS = 1_000
 PATIENCE_SECONDS = 10.0
 #: The most records read at a time; a batch is one transaction.
 BATCH = 500
+#: So much is sent at once even to a reader that lets records gather.
+GATHERED_BYTES = 65_536
 
 
 def assert_fast_checksums() -> None:
@@ -102,9 +104,11 @@ def _outcome(future: Any) -> Written | Exception:
 
 
 class KafkaReader:
-    """A ``Consumer`` of a service's group."""
+    """A ``Consumer`` of a service's group; the broker lets records gather before it answers."""
 
-    def __init__(self, servers: str, group: str, topics: Iterable[str]) -> None:
+    def __init__(
+        self, servers: str, group: str, topics: Iterable[str], *, gather_seconds: float = 0.0
+    ) -> None:
         assert_fast_checksums()
         self._servers = servers
         self._topics = tuple(topics)
@@ -124,8 +128,8 @@ class KafkaReader:
             max_poll_interval_ms=300_000,
             session_timeout_ms=10_000,
             heartbeat_interval_ms=2_000,
-            fetch_min_bytes=1,
-            fetch_max_wait_ms=100,
+            fetch_min_bytes=GATHERED_BYTES if gather_seconds else 1,
+            fetch_max_wait_ms=int(gather_seconds * 1000) or 100,
             allow_auto_create_topics=False,
         )
 

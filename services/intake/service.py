@@ -47,7 +47,8 @@ class Intake:
 
     def worker(self) -> None:
         """Relay, consumer and timers."""
-        self.foundation.run_worker(self.participant)
+        # A story need not be told within milliseconds; the hand-over itself needs the engines.
+        self.foundation.run_worker(self.participant, hears_after=0.2)
 
 
 def build(environ: Mapping[str, str] | None = None) -> Intake:

@@ -58,7 +58,8 @@ class Notifications:
 
     def worker(self) -> None:
         """Relay, consumer, timers and sender."""
-        self.foundation.run_worker(self.participant, [self.sender()])
+        # A message that was handed over is no news that somebody waits for, as the next one is.
+        self.foundation.run_worker(self.participant, [self.sender()], says_after=0.1)
 
     def _channels(self) -> dict[str, ChannelFactory]:
         return {name: partial(make, self.settings) for name, make in CHANNELS.items()}
