@@ -21,6 +21,8 @@ from deploy.sandbox.spool import SMS, Message, Spool, State, new_id
 FORM = "application/x-www-form-urlencoded"
 API_VERSION = "2010-04-01"
 TIMEOUT_SECONDS = 10
+#: Between a network's taking a text and its first receipt; real phones take longer.
+A_PHONE_TAKES_SECONDS = 0.3
 RECEIPT_PAUSES_SECONDS = (0.5, 2.0, 5.0)
 REPLY_PAUSES_SECONDS = (0.0, 0.3, 1.0)
 LONGEST_NAP_SECONDS = 0.05
@@ -118,7 +120,8 @@ class Receipts:
     def put(self, receipt: Receipt) -> None:
         """Post these receipts soon."""
         if receipt.statuses:
-            self._queue.put(_Turn(time.monotonic(), next(self._numbers), receipt))
+            due = time.monotonic() + A_PHONE_TAKES_SECONDS
+            self._queue.put(_Turn(due, next(self._numbers), receipt))
         else:
             self._note(receipt.message.id, "delivered")
 
