@@ -10,11 +10,23 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from marshmallow import ValidationError
-from sqlalchemy import delete, insert, or_, select, tuple_
+from sqlalchemy import (
+    CompoundSelect,
+    cast,
+    delete,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from contracts.envelope import BadEnvelope, Envelope, from_headers, key_of
@@ -65,10 +77,11 @@ class Inbox:
         self._work = work
         self._hears = frozenset(event.__name__ for event in work.participant.on)
         arrived = [self._read(record) for record in records]
-        self._early = self._load_early({one.key for one in arrived} | ({freed} if freed else set()))
-        everything = [*arrived, *self._early.values()]
-        self._load_places(everything)
-        self._need_keys(everything)
+        self._early: dict[tuple[str, int, UUID, int], Arrived] = {}
+        self._seqs: dict[_Place, int] = {}
+        self._parked: set[UUID] = set()
+        self._look(arrived, {freed} if freed else set())
+        self._need_keys([*arrived, *self._early.values()])
         self.arrived = [self._open(one) for one in arrived]
         self._early = {place: self._open(one) for place, one in self._early.items()}
         self._gone: list[tuple[str, int, UUID, int]] = []
@@ -233,32 +246,29 @@ class Inbox:
     def _id(envelope: Envelope) -> tuple[str, int, UUID, int]:
         return envelope.producer, envelope.epoch, envelope.key, envelope.seq
 
-    def _load_early(self, keys: set[UUID]) -> dict[tuple[str, int, UUID, int], Arrived]:
-        """What waits for these keys, and what waits for that in turn: it may all be freed now."""
-        found: dict[tuple[str, int, UUID, int], Arrived] = {}
-        asked: set[UUID] = set()
-        while wanted := keys - asked:
-            asked |= wanted
-            query = select(EARLY).where(
-                or_(among(EARLY.c.key, wanted), among(EARLY.c.waiting_on, wanted))
-            )
-            for row in self._work.conn.execute(query):
-                one = self._read(record_from_json(row.record))
-                found[self._id(_said(one))] = one
-            keys = {one.key for one in found.values()}
-        return found
+    def _look(self, arrived: Sequence[Arrived], freed: set[UUID]) -> None:
+        """How far these keys were applied, which are parked, and what waits for them.
 
-    def _load_places(self, everything: Iterable[Arrived]) -> None:
-        conn = self._work.conn
-        keys, wanted = set(), set()
-        for one in everything:
-            keys.add(one.key)
-            if one.envelope is not None:
-                wanted |= {one.key, *(after.key for after in one.envelope.after)}
-        rows = conn.execute(select(CURSOR).where(among(CURSOR.c.key, wanted)))
-        self._seqs: dict[_Place, int] = {(r.producer, r.epoch, r.key): r.seq for r in rows}
-        parked = conn.execute(select(PARKED_KEY.c.key).where(among(PARKED_KEY.c.key, keys)))
-        self._parked = set(parked.scalars())
+        What waits may be freed now, and so may what waits for that in turn: it is looked at too.
+        """
+        asked: set[UUID] = set()
+        placed: set[UUID] = set()
+        fresh, keys = list(arrived), freed | {one.key for one in arrived}
+        while True:
+            said = [one.envelope for one in fresh if one.envelope is not None]
+            subjects = (keys | {a.key for one in said for a in one.after}) - placed
+            if not subjects | keys - asked:
+                return
+            rows = self._work.conn.execute(_at_hand(keys - asked, subjects)).all()
+            asked |= keys
+            placed |= subjects
+            self._parked |= {row.key for row in rows if row.kind == "parked"}
+            moved = [row for row in rows if row.kind == "cursor"]
+            self._seqs |= {(r.producer, r.epoch, r.key): r.seq for r in moved}
+            waiting = [row.record for row in rows if row.kind == "early"]
+            fresh = [self._read(record_from_json(record)) for record in waiting]
+            self._early |= {self._id(_said(one)): one for one in fresh}
+            keys = {one.key for one in fresh}
 
     def _read(self, record: Record) -> Arrived:
         """A record whose body is at fault keeps its envelope: giving it up moves the cursor on."""
@@ -315,6 +325,23 @@ class Inbox:
     @staticmethod
     def _count(one: Arrived, outcome: str) -> None:
         metrics.RECORDS.labels(topic=one.record.topic, outcome=outcome).inc()
+
+
+def _at_hand(keys: Collection[UUID], subjects: Collection[UUID]) -> CompoundSelect[Any]:
+    """What is known of these, in one round trip: one batch has many subjects and few rows."""
+    nothing = null()
+    waits = or_(among(EARLY.c.key, keys), among(EARLY.c.waiting_on, keys))
+    return union_all(
+        select(
+            literal("cursor").label("kind"), *CURSOR.c, cast(nothing, JSONB).label("record")
+        ).where(among(CURSOR.c.key, subjects)),
+        select(literal("parked"), PARKED_KEY.c.key, nothing, nothing, nothing, nothing).where(
+            among(PARKED_KEY.c.key, keys)
+        ),
+        select(literal("early"), EARLY.c.key, nothing, nothing, nothing, EARLY.c.record).where(
+            waits
+        ),
+    )
 
 
 def _said(one: Arrived) -> Envelope:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, select, text, tuple_
 
 from messaging import metrics
 from messaging.broker import Consumer, Record
 from messaging.inbox import Failure, Inbox, key_or_place
 from messaging.parking import HandlerFailed, apply_all
-from messaging.rows import NOTHING, insert_many, update_many
+from messaging.rows import NOTHING, insert_many
 from messaging.tables import STORED_OFFSET
 from messaging.unavailable import is_away, is_lost_race
 from messaging.work import RACES, Participant, Work, new_traceparent
@@ -129,29 +129,57 @@ class Subscriber:
         """
         groups = dict(_by_partition(records))
         places = {(g[0].topic_id, g[0].partition): g for g in groups.values()}
-        stored = _locked(conn, places)
-        if len(stored) < len(places):
-            rows = [
-                {"topic_id": topic_id, "partition": part, "topic": g[0].topic, "next_offset": 0}
-                for (topic_id, part), g in places.items()
-            ]
-            insert_many(conn, STORED_OFFSET, rows, NOTHING)
-            stored = _locked(conn, places)
-        taken: set[tuple[str, int, int]] = set()
-        moved: list[dict[str, Any]] = []
-        for row in stored:
+        moved = {(row.topic_id, row.partition) for row in conn.execute(_MOVE, _moves(places))}
+        # All of it continues what was applied, but for a first, a doubled or a missing record.
+        left = {place: group for place, group in places.items() if place not in moved}
+        taken = [r for r in records if (r.topic_id, r.partition) in moved]
+        return [*taken, *self._claim_part(conn, left)] if left else taken
+
+    def _claim_part(
+        self, conn: Connection, places: dict[tuple[UUID, int], list[Record]]
+    ) -> list[Record]:
+        """Claim of each partition what continues it, and read the rest again from there."""
+        rows = [
+            {"topic_id": topic_id, "partition": part, "topic": g[0].topic, "next_offset": 0}
+            for (topic_id, part), g in places.items()
+        ]
+        insert_many(conn, STORED_OFFSET, rows, NOTHING)
+        fresh: dict[tuple[UUID, int], list[Record]] = {}
+        for row in _locked(conn, places):
             group = places[row.topic_id, row.partition]
-            fresh = [record for record in group if record.offset >= row.next_offset]
+            later = [record for record in group if record.offset >= row.next_offset]
             again = metrics.RECORDS.labels(topic=row.topic, outcome="read_again")
-            again.inc(len(group) - len(fresh))
-            if not fresh or fresh[0].offset != row.next_offset:
+            again.inc(len(group) - len(later))
+            if later and later[0].offset == row.next_offset:
+                fresh[row.topic_id, row.partition] = later
+            else:
                 self._consumer.seek(row.topic, row.partition, row.next_offset)
-                continue
-            taken |= {(row.topic, row.partition, record.offset) for record in fresh}
-            place = {"topic_id": row.topic_id, "partition": row.partition}
-            moved.append({**place, "next_offset": fresh[-1].offset + 1})
-        update_many(conn, STORED_OFFSET, moved, "topic_id", "partition")
-        return [r for r in records if (r.topic, r.partition, r.offset) in taken]
+        conn.execute(_MOVE, _moves(fresh))
+        return [record for group in fresh.values() for record in group]
+
+
+#: Moves what continues its stored offset, all in one round trip; rows are locked in one order.
+_MOVE = text(
+    "WITH mine AS MATERIALIZED ("
+    " SELECT stored.topic_id, stored.partition, given.next FROM stored_offset AS stored"
+    " JOIN unnest(CAST(:topics AS uuid[]), CAST(:parts AS int[]), CAST(:firsts AS bigint[]),"
+    " CAST(:nexts AS bigint[])) AS given(topic_id, partition, first, next)"
+    " ON stored.topic_id = given.topic_id AND stored.partition = given.partition"
+    " AND stored.next_offset = given.first"
+    " ORDER BY stored.topic_id, stored.partition FOR UPDATE OF stored)"
+    " UPDATE stored_offset SET next_offset = mine.next FROM mine"
+    " WHERE stored_offset.topic_id = mine.topic_id AND stored_offset.partition = mine.partition"
+    " RETURNING stored_offset.topic_id, stored_offset.partition"
+)
+
+
+def _moves(places: Mapping[tuple[UUID, int], Sequence[Record]]) -> dict[str, list[Any]]:
+    return {
+        "topics": [topic_id for topic_id, _ in places],
+        "parts": [part for _, part in places],
+        "firsts": [group[0].offset for group in places.values()],
+        "nexts": [group[-1].offset + 1 for group in places.values()],
+    }
 
 
 def _locked(conn: Connection, places: Collection[tuple[UUID, int]]) -> Sequence[Row[Any]]:
