@@ -141,6 +141,15 @@ class ConsentRevoked(Event, says="intake", key="client_id"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutreachStopped(Event, says="intake", key="client_id"):
+    """A client told staff that they want no more automated messages; mentor and consents stay."""
+
+    client_id: UUID
+    stopped_at: datetime
+    contact: Annotated[ContactDetails | Sealed | Destroyed, Seal("contact", ContactDetails)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContactDetailsChanged(Event, says="intake", key="client_id"):
     """A client is reached or called differently from now on."""
 

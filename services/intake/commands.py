@@ -22,6 +22,7 @@ from contracts.intake import (
     DischargeHeld,
     FacilityChanged,
     FacilityPeople,
+    OutreachStopped,
 )
 from contracts.sealed import PURPOSES, Destroyed
 from contracts.wire import dump
@@ -44,6 +45,7 @@ from services.intake.domain import (
     Details,
     Facility,
     Person,
+    found_by,
     holds,
     is_high_risk,
     reachable_by,
@@ -127,39 +129,43 @@ class Desk:
 
     def put_consents(self, facility: Facility, body: ConsentsBody) -> UUID:
         """Replace all that a client agrees to; what is absent is revoked."""
-        client_id = self._client_id(facility, body.record_number)
-        known: list[UUID] = []
-
-        def command(work: Work) -> Iterator[Event]:
-            visit = _Visit(work, self.tokens, facility, client_id)
-            visit.know(body.record_number, {})
-            known.append(visit.client_id)
-            yield from visit.agree(body.consents, replacing=True)
-            yield from visit.judge_others()
-
-        self.participant.transact(command)
-        return known[-1]
+        return self._learn(facility, body.record_number, {}, body.consents)
 
     def put_contact(
         self, facility: Facility, body: ContactBody, *, deleted: tuple[str, ...] = ()
     ) -> UUID:
         """Correct how a client is called and reached; ``deleted`` names what is no longer so."""
-        client_id = self._client_id(facility, body.record_number)
-        known: list[UUID] = []
+        given = _deleted(deleted) | _given(body, Person)
+        return self._learn(facility, body.record_number, given)
 
-        def command(work: Work) -> Iterator[Event]:
+    def admit(
+        self,
+        facility: Facility,
+        contact: ContactBody,
+        consents: ConsentsBody,
+        *,
+        deleted: tuple[str, ...] = (),
+        keeping: frozenset[str] = frozenset(),
+    ) -> UUID:
+        """Note how a client is reached and all that they agree to, before they leave or after.
+
+        ``keeping`` names the channels whose consent stays as it was given.
+        """
+        given = _deleted(deleted) | _given(contact, Person)
+        return self._learn(
+            facility, contact.record_number, given, consents.consents, keeping=keeping
+        )
+
+    def stop_outreach(self, facility: Facility, record_number: str) -> None:
+        """A client wants no more automated messages; the mentor and the consents stay."""
+        client_id = self._client_id(facility, record_number)
+
+        def command(work: Work) -> Iterable[Event]:
             visit = _Visit(work, self.tokens, facility, client_id)
-            changed = visit.know(body.record_number, _deleted(deleted) | _given(body, Person))
-            known.append(visit.client_id)
-            yield from visit.judge_others()
-            if changed:
-                work.store.step(visit.client_id, None, "contact_changed")
-                yield ContactDetailsChanged(
-                    client_id=visit.client_id, contact=visit.contact(()), changed_at=work.now
-                )
+            visit.know(record_number, {})
+            return (visit.reached_no_more(),)
 
         self.participant.transact(command)
-        return known[-1]
 
     def cancel(self, facility: Facility, discharge_id: UUID) -> Discharge:
         """Call off a discharge: its offer and its unsent messages are withdrawn."""
@@ -211,6 +217,31 @@ class Desk:
         self.participant.transact(command)
         return facility_id
 
+    def _learn(
+        self,
+        facility: Facility,
+        record_number: str,
+        given: dict[str, Any],
+        consents: Consents | None = None,
+        *,
+        keeping: frozenset[str] = frozenset(),
+    ) -> UUID:
+        client_id = self._client_id(facility, record_number)
+        known: list[UUID] = []
+
+        def command(work: Work) -> Iterator[Event]:
+            visit = _Visit(work, self.tokens, facility, client_id)
+            changed = visit.know(record_number, given)
+            known.append(visit.client_id)
+            if consents is not None:
+                yield from visit.agree(consents, replacing=True, keeping=keeping)
+            yield from visit.judge_others()
+            if given and changed:
+                yield visit.reached_otherwise()
+
+        self.participant.transact(command)
+        return known[-1]
+
     def _client_id(self, facility: Facility, record_number: str) -> UUID:
         """The client of this record number, or the id of one to be; their keys are made first."""
         token = self.tokens.token("record", str(facility.id), record_number.strip())
@@ -253,6 +284,7 @@ class _Visit:
         if known is None:
             self._person = updated(Person(record_number=number), dict(given))
             store.insert_client(work, self._client_id, self._facility.id, token, self._person)
+            self._be_found()
             return True
         # Somebody else may have made the client known since the id was chosen.
         self._client_id = known.id
@@ -265,7 +297,15 @@ class _Visit:
         self._person = updated(known.person, dict(given))
         if self._person != known.person:
             store.update_client(work, self._client_id, self._person)
+            self._be_found()
         return self._person != known.person
+
+    def _be_found(self) -> None:
+        """Let staff find the client by what is now known of them."""
+        facility = str(self._facility.id)
+        words = found_by(self._person)
+        tokens = {self._tokens.token("search", facility, word) for word in words}
+        store.find_by(self._work, self._client_id, tokens)
 
     def register(self, body: DischargeBody, deleted: tuple[str, ...]) -> Iterator[Event]:
         """Store the discharge of this visit and say what follows."""
@@ -290,12 +330,16 @@ class _Visit:
         over = not self._work.store.discharge(self._id).is_open
         yield from self.judge_others(changed=news and over)
 
-    def agree(self, consents: Consents, *, replacing: bool) -> Iterator[Event]:
+    def agree(
+        self, consents: Consents, *, replacing: bool, keeping: frozenset[str] = frozenset()
+    ) -> Iterator[Event]:
         """Record what the client agrees to, and what no longer."""
         work = self._work
         for channel in CHANNELS:
             given = getattr(consents, channel)
             before = self._agreed.get(channel)
+            if before is not None and channel in keeping:
+                continue
             if given is None:
                 if replacing and before is not None:
                     store.revoke(work, self._client_id, channel)
@@ -336,6 +380,22 @@ class _Visit:
         for discharge in self._work.store.discharges_of(self._client_id):
             if discharge.is_open and discharge.id != self._discharge_id:
                 yield from self._judge(discharge.id, changed=changed, repeated=True)
+
+    def reached_otherwise(self) -> ContactDetailsChanged:
+        """The client is reached or called differently from now on."""
+        work = self._work
+        work.store.step(self._client_id, None, "contact_changed")
+        return ContactDetailsChanged(
+            client_id=self._client_id, contact=self.contact(()), changed_at=work.now
+        )
+
+    def reached_no_more(self) -> OutreachStopped:
+        """The client's addresses get no more automated messages."""
+        work = self._work
+        work.store.step(self._client_id, None, "outreach_stopped")
+        return OutreachStopped(
+            client_id=self._client_id, stopped_at=work.now, contact=self.contact(())
+        )
 
     def accepted(self) -> Accepted:
         """What became of the registration."""

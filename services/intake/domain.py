@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -128,6 +130,45 @@ class Facility:
     wording: dict[str, str]
     units: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+
+
+#: How much of a name or a number has to be typed to find somebody by it.
+_SHORTEST = 3
+_ENDS = range(4, 11)
+
+
+def plain(text: str) -> str:
+    """Text as it is searched for: without accents, capitals and what surrounds it."""
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(sign for sign in apart if not unicodedata.combining(sign)).strip()
+
+
+def found_by(person: Person) -> set[str]:
+    """What a client is found by: beginnings of their names, record number, end of their number."""
+    names = [plain(part) for part in (person.given, person.family, person.called) if part]
+    words = [word for name in names for word in name.split()]
+    found = {word[:size] for word in words for size in range(_SHORTEST, len(word))}
+    digits = re.sub(r"\D", "", person.mobile or "")
+    ends = {digits[-size:] for size in _ENDS if len(digits) >= size}
+    return {*found, *words, *ends, *looks_like(person), plain(person.record_number)}
+
+
+def looks_like(person: Person) -> set[str]:
+    """By what somebody is probably known already: name and birthday, or a whole number."""
+    digits = re.sub(r"\D", "", person.mobile or "")
+    alike = {digits[-10:]} if len(digits) >= _ENDS.stop - 1 else set()
+    if person.given and person.family and person.born_on:
+        who = plain(f"{person.given} {person.family}")
+        alike.add(f"{who} {person.born_on.isoformat()}")
+    return alike
+
+
+def sought(text: str) -> set[str]:
+    """What was typed to find somebody, each part of which they have to be found by."""
+    digits = re.sub(r"[\s().+-]", "", text)
+    if digits.isdigit() and len(digits) >= _ENDS.start:
+        return {digits[-(_ENDS.stop - 1) :]}
+    return {plain(word) for word in text.split()}
 
 
 def updated(kept: Any, given: dict[str, Any]) -> Any:

@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from marshmallow import ValidationError
+
+from services.intake.bodies import ConsentsBody, ContactBody, read_body
 from services.intake.domain import CHANNELS, Facility
 
 #: A form's field -> the body's field whose error it shows.
@@ -55,6 +58,44 @@ def body_of(form: Any, facility: Facility, now: datetime) -> dict[str, Any]:
         body["channels"] = agreed
         body["consents"] = _consents(form, agreed, facility, now)
     return body
+
+
+def admission_of(
+    form: Any,
+    facility: Facility,
+    now: datetime,
+    record_number: str,
+    *,
+    keeping: frozenset[str] = frozenset(),
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The bodies of ``PUT /api/contact`` and ``PUT /api/consents``, from one form.
+
+    Consents that are kept as they were given are not said again.
+    """
+    who = {"facility": facility.code, "record_number": record_number}
+    fields = ("called", "mobile", "email", "safe_hours")
+    contact = {name: typed for name in fields if (typed := form.get(name, "").strip())}
+    agreed = form.getlist("agreed")
+    if agreed:
+        contact["channels"] = agreed
+    fresh = [channel for channel in agreed if channel not in keeping]
+    return who | contact, {**who, "consents": _consents(form, fresh, facility, now)}
+
+
+def read_admission(
+    contact: Mapping[str, Any], consents: Mapping[str, Any]
+) -> tuple[ContactBody, ConsentsBody]:
+    """Both bodies; raises marshmallow's ValidationError with the errors of both."""
+    wrong: dict[str, Any] = {}
+    read: list[Any] = []
+    for kind, body in ((ContactBody, contact), (ConsentsBody, consents)):
+        try:
+            read.append(read_body(kind, body))
+        except ValidationError as error:
+            wrong |= error.messages_dict
+    if wrong:
+        raise ValidationError(wrong)
+    return read[0], read[1]
 
 
 def fields_with_errors(errors: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,8 @@ from contracts.matching import (
     AssignmentOffered,
     FirstContactMade,
     MentorAssigned,
+    MentorChanged,
+    MentorName,
     NobodyAvailable,
     OfferExpired,
     Why,
@@ -33,7 +35,7 @@ from contracts.sealed import opened
 from messaging.sealing import to_json
 from messaging.timers import Timer
 from messaging.work import Work
-from services.intake.store import Discharge
+from services.intake.store import Discharge, name_mentor
 
 #: A coordinator is asked to look when nobody has talked by then.
 CONTACT_WITHIN = timedelta(hours=48)
@@ -70,7 +72,8 @@ def offer_made(event: AssignmentOffered, work: Work) -> Iterable[Event]:
             discharge, state="offered", next_what="the mentor answers", next_by=event.answer_by
         )
         work.store.close_tasks(discharge.id, "nobody_available", because="a mentor is asked")
-    _tell(work, event, "offered", why=_why(work, event, event.why))
+    mentor, why = str(event.mentor_id), _why(work, event, event.why)
+    _tell(work, event, "offered", mentor=mentor, why=why)
     return ()
 
 
@@ -86,7 +89,19 @@ def mentor_assigned(event: MentorAssigned, work: Work) -> Iterable[Event]:
         late = event.assigned_at + CONTACT_WITHIN
         work.timers.set(discharge.client_id, f"contact/{discharge.id}", late)
     what = "mentor_kept" if event.kept else "assigned"
-    _tell(work, event, what, why=_why(work, event, event.why))
+    mentor, why = str(event.mentor_id), _why(work, event, event.why)
+    _tell(work, event, what, mentor=mentor, why=why)
+    return ()
+
+
+def mentor_changed(event: MentorChanged, work: Work) -> Iterable[Event]:
+    """The name a mentor goes by is shown to the facility's staff beside their clients."""
+    plain: MentorName | None = opened(event.name)
+    if plain is not None:
+        bound = f"mentor_name/{event.mentor_id}"
+        name_mentor(
+            work, event.mentor_id, to_json(work.seal(plain, "identity", event.mentor_id, bound))
+        )
     return ()
 
 
@@ -324,6 +339,7 @@ def _ask(work: Work, event: MessageEvent, kind: str) -> None:
 
 
 ON: dict[type[Event], list[Any]] = {
+    MentorChanged: [mentor_changed],
     AssignmentOffered: [offer_made],
     MentorAssigned: [mentor_assigned],
     AssignmentDeclined: [declined],

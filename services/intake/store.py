@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    delete,
     insert,
     select,
     text,
@@ -32,7 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed
 from contracts.wire import load as load_wire
-from messaging.rows import NOTHING, among, insert_many, update_many
+from messaging.rows import NOTHING, among, insert_many, update_many, upsert_many
 from messaging.sealing import from_json, to_json
 from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
 
@@ -114,6 +115,8 @@ TASK = Table(
     Column("done_because", Text),
     Column("done_by", Text),
     Column("done_words", Text),
+    Column("taken_by", Text),
+    Column("taken_at", _MOMENT),
     Index("task_open", "kind", "about", unique=True, postgresql_where=text("done_at IS NULL")),
     Index("task_of_facility", "facility_id", "due_at", postgresql_where=text("done_at IS NULL")),
 )
@@ -129,6 +132,22 @@ STEP = Table(
     Column("event_id", Uuid, unique=True),
     Column("words", JSONB, nullable=False),
     Index("step_of_client", "client_id", "place"),
+)
+#: What clients are found by: keyed tokens of beginnings of names, and of ends of numbers.
+SEARCH_TOKEN = Table(
+    "search_token",
+    METADATA,
+    Column("token", Text),
+    Column("client_id", Uuid, ForeignKey("client.id")),
+    PrimaryKeyConstraint("token", "client_id"),
+    Index("search_token_of_client", "client_id"),
+)
+#: The names that mentors go by, for the facility's own staff.
+MENTOR_NAME = Table(
+    "mentor_name",
+    METADATA,
+    Column("mentor_id", Uuid, primary_key=True),
+    Column("name", JSONB, nullable=False),
 )
 ANSWERED = Table(
     "answered",
@@ -389,6 +408,18 @@ def update_client(work: Work, client_id: UUID, person: Person) -> None:
         .where(CLIENT.c.id == client_id)
         .values(person=to_json(_sealed_person(work, client_id, person)))
     )
+
+
+def find_by(work: Work, client_id: UUID, tokens: Iterable[str]) -> None:
+    """From now on a client is found by these tokens alone."""
+    work.conn.execute(delete(SEARCH_TOKEN).where(SEARCH_TOKEN.c.client_id == client_id))
+    rows = [{"token": token, "client_id": client_id} for token in tokens]
+    insert_many(work.conn, SEARCH_TOKEN, rows)
+
+
+def name_mentor(work: Work, mentor_id: UUID, name: dict[str, Any]) -> None:
+    """The name that a mentor goes by, sealed."""
+    upsert_many(work.conn, MENTOR_NAME, [{"mentor_id": mentor_id, "name": name}], "mentor_id")
 
 
 def mark_died(work: Work, client_id: UUID) -> None:

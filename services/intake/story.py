@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,14 +10,23 @@ from uuid import UUID
 from sqlalchemy import and_, or_, select
 
 from contracts.intake import FacilityPeople
-from contracts.matching import Why
+from contracts.matching import MentorName, Why
 from contracts.sealed import Destroyed
 from messaging.rows import among
 from messaging.sealing import from_json
 from messaging.tables import OUTBOX
 from messaging.work import Participant, Work, new_traceparent
 from services.intake.domain import HOLDS, TASKS, Details, Person
-from services.intake.store import CLIENT, DISCHARGE, FACILITY, STEP, TASK
+from services.intake.store import (
+    CLIENT,
+    DISCHARGE,
+    FACILITY,
+    MENTOR_NAME,
+    STEP,
+    TASK,
+    agreements,
+    client_of_discharge,
+)
 
 
 def discharge_story(
@@ -49,7 +58,7 @@ def discharge_story(
             "closed_because": row.closed_because,
             "missing": [{"what": name, "remedy": HOLDS[name]} for name in held],
             "next": _next(row, conn),
-            "steps": [_step(work, step) for step in steps],
+            "steps": _steps(work, steps),
         }
 
 
@@ -75,6 +84,8 @@ def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> li
                 "opened_at": row.opened_at.isoformat(),
                 "age_seconds": int((now - row.opened_at).total_seconds()),
                 "due_at": row.due_at.isoformat(),
+                "taken_by": row.taken_by,
+                "taken_at": row.taken_at.isoformat() if row.taken_at else None,
                 "discharge_id": str(row.discharge_id) if row.discharge_id else None,
                 "next_action": TASKS[row.kind].action,
             }
@@ -104,9 +115,22 @@ def _next(row: Any, conn: Any) -> dict[str, Any] | None:
     return {"what": what, "by": row.next_by.isoformat() if row.next_by else None}
 
 
-def _step(work: Work, row: Any) -> dict[str, Any]:
+def _steps(work: Work, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """The steps, with the names that mentors go by."""
+    chosen = {UUID(row.words["mentor"]) for row in rows if "mentor" in row.words}
+    query = select(MENTOR_NAME).where(among(MENTOR_NAME.c.mentor_id, chosen))
+    kept = work.conn.execute(query).all()
+    work.keys.need(("identity", row.mentor_id) for row in kept)
+    names = {str(r.mentor_id): work.open_as(MentorName, from_json(r.name)) for r in kept}
+    known = {key: name.called for key, name in names.items() if isinstance(name, MentorName)}
+    return [_step(work, row, known) for row in rows]
+
+
+def _step(work: Work, row: Any, mentors: dict[str, str]) -> dict[str, Any]:
     words = dict(row.words)
     kept = words.pop("why", None)
+    if "mentor" in words:
+        words["mentor"] = mentors.get(words["mentor"])
     step = {
         "at": row.at.isoformat(),
         "what": row.what,
@@ -121,11 +145,16 @@ def _step(work: Work, row: Any) -> dict[str, Any]:
     return step
 
 
-def client_of(
+def about_client(
     participant: Participant, facility_id: UUID, discharge_id: UUID
-) -> dict[str, str] | None:
-    """Who a discharge is about; None when this facility has no such discharge."""
-    return people_of(participant, facility_id, [discharge_id]).get(str(discharge_id))
+) -> tuple[Person | None, list[str]]:
+    """Whom a discharge of this facility is about, and the channels that they agreed to."""
+    with participant.engine.connect() as conn:
+        client_id = client_of_discharge(conn, facility_id, discharge_id)
+        if client_id is None:
+            return None, []
+        agreed = sorted(agreements(conn, client_id))
+    return persons_of(participant, facility_id, [client_id]).get(client_id), agreed
 
 
 def people_of(
@@ -142,10 +171,26 @@ def people_of(
         work = Work(participant, conn, new_traceparent())
         work.keys.need(("identity", row.client_id) for row in rows)
         opened = {str(row.id): work.open_as(Person, from_json(row.person)) for row in rows}
-    return {key: _shown(one) for key, one in opened.items() if isinstance(one, Person)}
+    return {key: shown(one) for key, one in opened.items() if isinstance(one, Person)}
 
 
-def _shown(person: Person) -> dict[str, str]:
+def persons_of(
+    participant: Participant, facility_id: UUID, client_ids: Iterable[UUID]
+) -> dict[UUID, Person]:
+    """Who these clients of the facility are, by their ids; not those erased."""
+    query = select(CLIENT.c.id, CLIENT.c.person).where(
+        among(CLIENT.c.id, client_ids), CLIENT.c.facility_id == facility_id
+    )
+    with participant.engine.connect() as conn:
+        rows = conn.execute(query).all()
+        work = Work(participant, conn, new_traceparent())
+        work.keys.need(("identity", row.id) for row in rows)
+        opened = {row.id: work.open_as(Person, from_json(row.person)) for row in rows}
+    return {key: one for key, one in opened.items() if isinstance(one, Person)}
+
+
+def shown(person: Person) -> dict[str, str]:
+    """A client as staff know them."""
     name = " ".join(part for part in (person.given, person.family) if part)
     return {
         "name": name or person.called or "(no name yet)",

@@ -1,11 +1,12 @@
-"""Finish a task that a person has done."""
+"""Take a task over, give it back, and finish it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Row, or_, select, update
 
 from contracts.event import Event
 from messaging.work import Participant, Work
@@ -23,14 +24,7 @@ def finish(
     """
 
     def command(work: Work) -> Iterable[Event]:
-        row = work.conn.execute(
-            select(TASK)
-            .where(TASK.c.id == task_id)
-            .where(or_(TASK.c.facility_id == facility_id, TASK.c.facility_id.is_(None)))
-            .with_for_update()
-        ).first()
-        if row is None:
-            raise NoSuchThing("id")
+        row = _locked(work, facility_id, task_id)
         if row.done_at is None:
             sealed = work.keys.seal(
                 because, "identity", row.client_id or facility_id, f"task/{task_id}/reason"
@@ -47,3 +41,34 @@ def finish(
         return ()
 
     participant.transact(command)
+
+
+def take(participant: Participant, facility_id: UUID, task_id: UUID, *, by: str | None) -> None:
+    """Somebody takes a facility's task over, or gives it back to its owner (``by`` is None).
+
+    Raises ``NoSuchThing`` for a task of another facility.
+    """
+
+    def command(work: Work) -> Iterable[Event]:
+        row = _locked(work, facility_id, task_id)
+        if row.done_at is None:
+            taken = {"taken_by": by, "taken_at": work.now if by else None}
+            work.conn.execute(update(TASK).where(TASK.c.id == task_id).values(taken))
+            if row.client_id is not None:
+                what = "task_taken" if by else "task_given_back"
+                work.store.step(row.client_id, row.discharge_id, what, kind=row.kind)
+        return ()
+
+    participant.transact(command)
+
+
+def _locked(work: Work, facility_id: UUID, task_id: UUID) -> Row[Any]:
+    row = work.conn.execute(
+        select(TASK)
+        .where(TASK.c.id == task_id)
+        .where(or_(TASK.c.facility_id == facility_id, TASK.c.facility_id.is_(None)))
+        .with_for_update()
+    ).first()
+    if row is None:
+        raise NoSuchThing("id")
+    return row

@@ -20,6 +20,7 @@ from contracts.intake import (
     DischargeCorrected,
     DischargeHeld,
     FacilityChanged,
+    OutreachStopped,
 )
 from contracts.matching import (
     AssignmentDeclined,
@@ -129,6 +130,16 @@ class Handlers:
     def client_died(self, event: ClientDied, work: Work) -> Iterable[Event]:
         """All outreach stops for good."""
         return self._set_state(work, event.client_id, "died")
+
+    def outreach_stopped(self, event: OutreachStopped, work: Work) -> Iterable[Event]:
+        """The client told staff what they could have answered: STOP."""
+        contact = opened(event.contact)
+        if contact is None:
+            return ()
+        for token in self._address_tokens(contact).values():
+            if token is not None:
+                work.store.stop(token)
+        return self._planner(work).withdraw("stop", person_id=event.client_id)
 
     def mentor_changed(self, event: MentorChanged, work: Work) -> Iterable[Event]:
         """A mentor's route, state and contact as they now stand."""
@@ -269,6 +280,7 @@ class Handlers:
             DischargeHeld: [self.discharge_held],
             DischargeCancelled: [self.discharge_cancelled],
             ClientDied: [self.client_died],
+            OutreachStopped: [self.outreach_stopped],
             ConsentGiven: [self.consent_given],
             ConsentRevoked: [self.consent_revoked],
             ContactDetailsChanged: [self.contact_changed],

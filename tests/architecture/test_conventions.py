@@ -85,7 +85,7 @@ def test_intake_hears_everything_that_others_say() -> None:
     }
     silent = {event.__name__ for event in others - set(INTAKE_ON)}
 
-    assert {"MentorChanged"} == silent, "the story must tell of it, or say here why not"
+    assert not silent, "the story must tell of it, or say here why not"
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-local.lock"])

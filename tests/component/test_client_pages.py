@@ -1,0 +1,215 @@
+"""A client's page and what is done there, finding a client, and consents that come first."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from services.intake.journey import journey
+from tests.component.test_staff_pages import _no_accounts, entered, post
+from tests.house import House
+
+assert _no_accounts
+MOBILE = "+15035550123"
+
+
+def accept(center: House) -> None:
+    """The mentor who was asked says yes."""
+    # Whoever it is: several fit equally well, and not all of them speak English.
+    offer = next(letter for _, letter in center.network.letters if letter.to != MOBILE)
+    center.text(offer.to, "yes")
+
+
+def find(browser: Any, text: str) -> str:
+    """The page that looking for somebody shows."""
+    return post(browser, "/clients", sought=text).get_data(as_text=True)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "text", ["sam doe", "DOE", "Döe", "sammy", "r-7", "0123", "(503) 555-0123"]
+)
+def test_a_client_is_found_by_what_staff_know(center: House, text: str) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered()).location
+
+    page = find(clerk, text)
+
+    assert "One client is found" in page
+    assert where in page
+
+
+@pytest.mark.parametrize("text", ["", "do", "smith", "sam smith", "9999", "3"])
+def test_others_are_not_found(center: House, text: str) -> None:
+    clerk = center.browser("clerk")
+    post(clerk, "/discharges/new", **entered())
+
+    assert "Nobody is found" in find(clerk, text)
+
+
+def test_a_name_is_found_nowhere_in_the_tokens_and_by_no_other_facility(center: House) -> None:
+    post(center.browser("clerk"), "/discharges/new", **entered())
+
+    tokens = {row.token for row in center.rows("intake", "SELECT token FROM search_token")}
+
+    assert all(len(token) == 64 for token in tokens)
+    assert "Nobody is found" in find(center.browser("clerk", "south"), "sam doe")
+
+
+def test_a_corrected_name_is_found_and_the_old_one_no_more(center: House) -> None:
+    clerk = center.browser("clerk")
+    post(clerk, "/discharges/new", **entered())
+    post(clerk, "/discharges/new", **entered(key="k2", family="Dorsey"))
+
+    assert "One client is found" in find(clerk, "dorsey")
+    assert "Nobody is found" in find(clerk, "sam doe")
+
+
+def test_consents_first_make_the_discharge_need_nobody(center: House) -> None:
+    clerk = center.browser("clerk")
+    first = {"record_number": "R-7", "called": "Sammy", "mobile": MOBILE, "agreed": ["text"]}
+
+    noted = post(clerk, "/consents/new", **first, obtained_by="R. Lane", method="verbal")
+    ready = find(clerk, "r-7")
+    bare = entered(mobile="", agreed=[], obtained_by="")
+    where = post(clerk, "/discharges/new", **bare).location
+    center.settle()
+
+    assert 303 == noted.status_code
+    assert "Walk-out ready" in ready
+    assert "A mentor is being asked" in clerk.get(where).get_data(as_text=True)
+    assert "1 of 1 discharges" in clerk.get("/").get_data(as_text=True)
+
+
+def test_consents_without_who_asked_are_refused_and_nothing_typed_is_lost(center: House) -> None:
+    first = {"record_number": "R-7", "called": "Sammy", "mobile": "12", "agreed": ["text"]}
+
+    answer = post(center.browser("clerk"), "/consents/new", **first, method="verbal")
+
+    page = answer.get_data(as_text=True)
+    assert 422 == answer.status_code
+    assert all(f'value="{typed}"' in page for typed in ("R-7", "Sammy", "12"))
+    assert 'href="#mobile"' in page
+    assert [] == center.rows("intake", "SELECT id FROM client")
+
+
+def test_somebody_who_looks_alike_is_asked_about_once(center: House) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered()).location
+    again = entered(key="k2", record_number="R-8")
+
+    warned = post(clerk, "/discharges/new", **again)
+    saved = post(clerk, "/discharges/new", **again, is_another="yes")
+
+    assert 422 == warned.status_code
+    assert where in warned.get_data(as_text=True)
+    assert 303 == saved.status_code
+    assert 2 == len(center.rows("intake", "SELECT id FROM client"))
+
+
+def test_contact_is_corrected_and_unsent_messages_follow(center: House) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered(agreed=["text"])).location
+    form = clerk.get(f"{where}/contact").get_data(as_text=True)
+
+    changed = {"called": "Sammy", "mobile": "503 555 0188", "agreed": ["text"]}
+    answer = post(clerk, f"{where}/contact", **changed, method="written")
+    center.settle()
+
+    assert "(503) 555-0123" in form
+    assert 303 == answer.status_code
+    assert [] == center.network.to(MOBILE)
+    assert center.network.to("+15035550188")
+    # The consent stays as it was given: it is not recorded a second time.
+    assert 1 == len(center.rows("intake", "SELECT channel FROM consent"))
+
+
+def test_a_consent_that_is_unticked_ends_at_once(center: House) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered()).location
+    center.settle()
+    before = len(center.network.to(MOBILE))
+
+    post(clerk, f"{where}/contact", called="Sammy", mobile=MOBILE, method="written")
+    accept(center)
+
+    assert "Consent revoked (text)" in clerk.get(where).get_data(as_text=True)
+    assert before == len(center.network.to(MOBILE))
+
+
+def test_messages_are_stopped_and_the_mentor_stays(center: House) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered()).location
+    center.settle()
+    before = len(center.network.to(MOBILE))
+
+    asked = clerk.get(f"{where}/stop").get_data(as_text=True)
+    post(clerk, f"{where}/stop")
+    center.settle()
+    accept(center)
+
+    assert "Their mentor stays" in asked
+    assert before == len(center.network.to(MOBILE))
+    assert "A mentor is assigned" in clerk.get(where).get_data(as_text=True)
+
+
+def test_the_page_shows_the_way_and_the_sheet_names_the_mentor(center: House) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered()).location
+    center.settle()
+    accept(center)
+
+    page = clerk.get(where).get_data(as_text=True)
+    sheet = clerk.get(f"{where}/sheet").get_data(as_text=True)
+    name = re.search(r"Mentor: <strong>([^<]+)</strong>", page)[1]  # type: ignore[index]
+
+    assert 'role="img"' in page
+    assert f'<p class="wh-sheet__name">{name}</p>' in sheet
+    assert "Sammy" in sheet
+    assert "Doe" not in sheet.split("<main")[1]
+
+
+def test_a_task_is_taken_over_and_handed_back(center: House) -> None:
+    clerk, colleague = center.browser("clerk"), center.browser("coordinator")
+    post(clerk, "/discharges/new", key="k2", record_number="R-8", visit_number="V-8")
+    [(task_id,)] = center.rows("intake", "SELECT id FROM task")
+
+    post(clerk, f"/tasks/{task_id}/take")
+
+    assert "taken by you" in clerk.get("/").get_data(as_text=True)
+    assert "taken by a colleague" in colleague.get("/").get_data(as_text=True)
+    post(clerk, f"/tasks/{task_id}/give-back")
+    assert "taken by" not in clerk.get("/").get_data(as_text=True)
+    assert 404 == post(center.browser("clerk", "south"), f"/tasks/{task_id}/take").status_code
+
+
+def step(what: str, **words: str) -> dict[str, Any]:
+    """A step of a story."""
+    return {"what": what, **words}
+
+
+FIRST = step("message_handed_over", to="client", purpose="first")
+INTRODUCTION = step("message_handed_over", to="client", purpose="introduction")
+
+
+@pytest.mark.parametrize(
+    "steps, state, states",
+    [
+        ([step("received")], "held", "passed next ahead ahead ahead ahead"),
+        ([step("received"), FIRST], "waiting", "passed passed next ahead ahead ahead"),
+        (
+            [step("received"), FIRST, step("offered"), step("declined")],
+            "received",
+            "passed passed next ahead ahead ahead",
+        ),
+        (
+            [step("received"), FIRST, step("assigned"), INTRODUCTION],
+            "assigned",
+            "passed passed passed passed passed next",
+        ),
+        ([step("received"), step("closed")], "closed", "passed ahead ahead ahead ahead ahead"),
+    ],
+)
+def test_a_journey(steps: list[dict[str, Any]], state: str, states: str) -> None:
+    assert states.split() == [station.state for station in journey(steps, state)]
