@@ -28,6 +28,7 @@ from deploy.local.settings import (
 )
 from deploy.local.supervisor import AskedToStop, Supervisor
 from deploy.local.trouble import Trouble
+from deploy.local.wishes import Wishes
 
 STARTED = time.monotonic()
 
@@ -67,8 +68,9 @@ def run(var: Path, port: int) -> None:
     supervisor = Supervisor(var, say)
     supervisor.listen_to_signals()
     try:
+        wishes = Wishes(var / "wishes", supervisor, move_clock)
         bring_up(supervisor, var, port, elsewhere)
-        supervisor.watch_for_ever()
+        supervisor.watch_for_ever(wishes.look if is_demo() else lambda: None)
     except AskedToStop:
         say("Stopping; the data stays")
     finally:
@@ -105,8 +107,14 @@ def bring_up(supervisor: Supervisor, var: Path, port: int, elsewhere: Mapping[st
     print(f"Warm Handoff is ready: {os.environ['PUBLIC_URL']}", flush=True)
     for line in sign_in_links(var):
         print(f"  sign in once, as {line}", flush=True)
-    if is_first_run and os.environ.get("WARM_HANDOFF_DEMO") != "0":
-        in_background(lambda: tell_first_story(var))
+    if is_demo():
+        print(f"  the demo desk: {os.environ['SANDBOX_URL']}/desk", flush=True)
+    if is_first_run and is_demo():
+        in_background(lambda: tell_first_stories(var))
+
+
+def is_demo() -> bool:
+    return os.environ.get("WARM_HANDOFF_DEMO") != "0"
 
 
 def start_engines(supervisor: Supervisor, var: Path, elsewhere: Mapping[str, str]) -> None:
@@ -153,9 +161,23 @@ def product(var: Path, port: int) -> list[Child]:
             for name in SERVICES
             for kind in ("web", "worker")
         ),
-        Child(name="sandbox", command=(sys.executable, "-m", "deploy.sandbox")),
+        sandbox(var),
         front_door(var, port, os.environ),
     ]
+
+
+def sandbox(var: Path) -> Child:
+    """With a demo it has a desk, which calls the public API and may wish for trouble."""
+    desk = {
+        "SANDBOX_ACCESS": str(var / "access.json"),
+        "SANDBOX_WISHES": str(var / "wishes"),
+    }
+    return Child(
+        name="sandbox",
+        command=(sys.executable, "-m", "deploy.sandbox"),
+        environment=desk if is_demo() else {},
+        hidden=hidden_from("SANDBOX", os.environ),
+    )
 
 
 def hidden_from(service: str, settings: Mapping[str, str]) -> frozenset[str]:
@@ -230,10 +252,19 @@ def make_center(var: Path) -> None:
     demo.make_center(var)
 
 
-def tell_first_story(var: Path) -> None:
-    from deploy.local import demo
+def tell_first_stories(var: Path) -> None:
+    from deploy.local import demo, examples
 
     demo.tell_first_story(var)
+    if os.environ.get("WARM_HANDOFF_EXAMPLES") != "0":
+        examples.add(var)
+
+
+def move_clock(seconds: float) -> None:
+    """Not in the thread that children belong to, which must not wait for a database."""
+    from deploy.local import demo
+
+    in_background(lambda: demo.move_clock(seconds))
 
 
 def in_background(work: Callable[[], None]) -> Future[None]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import requests
 from sqlalchemy import create_engine
 
+from deploy.local.doors import Doors, asked
 from deploy.local.settings import SERVICES, write_privately
 from hosting.clock import move_to
 from services.command_line import main as services
@@ -47,6 +47,15 @@ def set_clock(*, first_run: bool) -> str | None:
     return f"The clocks are past {local} already and never go back; they stay as they are"
 
 
+def move_clock(seconds: float) -> None:
+    """Let time pass for everybody."""
+    owner = create_engine(os.environ["ACCESS_OWNER_URL"])
+    try:
+        move_to(owner, product_time() + timedelta(seconds=seconds))
+    finally:
+        owner.dispose()
+
+
 def next_morning(now: datetime) -> datetime:
     """The next ten o'clock of a weekday in the center's zone."""
     morning = now.astimezone(ZONE).replace(hour=OPENS, minute=0, second=0, microsecond=0)
@@ -60,7 +69,7 @@ def make_center(var: Path) -> None:
     demo = os.environ.get("WARM_HANDOFF_DEMO") != "0"
     if demo:
         _expect(["facilities", "load", str(HERE / "demo-facilities.toml")])
-        _until_mentors_are_loaded()
+        load_mentors((HERE / "demo-mentors.csv").read_bytes())
     write_access(var, FACILITIES if demo else ())
 
 
@@ -115,16 +124,15 @@ def sign_in_links(var: Path) -> list[str]:
     return lines
 
 
-def _until_mentors_are_loaded() -> None:
+def load_mentors(roster: bytes) -> None:
     """Matching hears of the facilities a moment after intake has stored them."""
     from services.matching.mentors import load_roster
     from services.matching.service import build
 
     participant = build().participant
-    text = (HERE / "demo-mentors.csv").read_bytes()
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        loaded = load_roster(participant, text)
+        loaded = load_roster(participant, roster)
         if not loaded.errors:
             return
         if time.monotonic() > deadline:
@@ -141,32 +149,26 @@ class Teller:
     """Sends discharges through the public API and tells what it then sees there."""
 
     def __init__(self, access: dict[str, Any], say: Say) -> None:
-        self._url = access["url"]
-        self._tokens = access["api_tokens"]
-        self._sandbox = access["sandbox_url"]
+        self._doors = Doors(access)
         self._say = say
         self._shown: set[str] = set()
-        self._http = requests.Session()
 
     def tell(self, discharge: dict[str, Any], seconds: float = 60) -> str:
         """Send one discharge and print its story until nothing more is expected; its state."""
         began = time.monotonic()
-        head = {"Authorization": f"Bearer {self._tokens[discharge['facility']]}"}
-        before = {m["id"] for m in self._messages()}
-        answer = self._http.post(f"{self._url}/api/discharges", json=discharge, headers=head)
-        answer.raise_for_status()
-        place = answer.headers["Location"]
-        self._line(began, f"POST /api/discharges answered {answer.status_code}")
+        before = {m["id"] for m in self._doors.messages()}
+        discharge_id = self._doors.enter(discharge)
+        self._line(began, "POST /api/discharges answered 202")
         told, quiet_since = 0, time.monotonic()
         state = ""
         answered: set[str] = set()
         while time.monotonic() - began < seconds:
-            story = self._http.get(f"{self._url}{place}", headers=head).json()
+            story = self._doors.story(discharge_id, discharge["facility"])
             fresh = story["steps"][told:]
             told += len(fresh)
             for step in fresh:
                 self._line(began, f"{step['service']}: {_in_words(step)}")
-            messages = [m for m in self._messages() if m["id"] not in before]
+            messages = [m for m in self._doors.messages() if m["id"] not in before]
             for message in messages:
                 if message["id"] not in self._shown:
                     self._shown.add(message["id"])
@@ -191,22 +193,14 @@ class Teller:
         answered: set[str],
     ) -> None:
         """The phone that was asked answers YES, as a person might a moment later."""
-        asked = [s for s in story["steps"] if s["what"] == "message_handed_over"]
-        offers = {s["message_id"] for s in asked if s["purpose"] == "offer"}
-        if not offers - answered:
-            return
-        texts = [m for m in messages if m["channel"] == "sms" and "YES" in m["body"]]
-        if not texts:
+        offers = set(asked(story, "offer")) - answered
+        phones = [m["to"] for m in messages if m["message_id"] in offers]
+        if not phones:
             return
         answered |= offers
         time.sleep(1)
-        self._line(began, f"   simulated: {texts[-1]['to']} answers YES")
-        reply = {"from": texts[-1]["to"], "text": "YES"}
-        self._http.post(f"{self._sandbox}/replies", json=reply).raise_for_status()
-
-    def _messages(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._http.get(f"{self._sandbox}/messages.json").json()
-        return found
+        self._line(began, f"   simulated: {phones[-1]} answers YES")
+        self._doors.text(phones[-1], "YES")
 
     def _line(self, began: float, text: str) -> None:
         self._say(f"  {time.monotonic() - began:6.1f} s  {text}")
@@ -240,11 +234,11 @@ def example_discharge(access: dict[str, Any], now: datetime) -> dict[str, Any]:
         "needs": ["job", "cravings"],
         "pathways": ["12_step"],
         "substances": ["alcohol"],
-        "consents": _agreed(now),
+        "consents": agreed(now),
     }
 
 
-def _agreed(now: datetime) -> dict[str, Any]:
+def agreed(now: datetime) -> dict[str, Any]:
     given = (now - timedelta(days=1)).isoformat()
     shared = {"given_at": given, "obtained_by": "R. Lane", "method": "written"}
     return {"text": shared | {"wording": "text-1"}, "email": shared | {"wording": "email-1"}}
@@ -267,21 +261,21 @@ def more_discharges(now: datetime, how_many: int) -> Iterator[dict[str, Any]]:
             "reason": chance.choice(["completed", "completed", "left_against_advice"]),
             "needs": chance.sample(["job", "housing", "family", "stress", "loss"], 2),
             "pathways": [chance.choice(["12_step", "smart", "medication"])],
-            "consents": {"text": _agreed(now)["text"]},
+            "consents": {"text": agreed(now)["text"]},
         }
 
 
 def tell_first_story(var: Path) -> None:
     """Send the example discharge and print each step of its story as it happens."""
     access = json.loads((var / "access.json").read_text())
-    now = _product_time()
+    now = product_time()
     say = _say
     say("One example discharge, through the public API, as clinic staff would enter it:")
     Teller(access, say).tell(example_discharge(access, now))
     say(f"Everybody's mailbox and phone: {access['sandbox_url']}    More: make demo")
 
 
-def _product_time() -> datetime:
+def product_time() -> datetime:
     from hosting.clock import Clock
 
     engine = create_engine(os.environ["INTAKE_ACCESS_URL"])
@@ -306,7 +300,7 @@ def main() -> int:
     load_environment(var, os.environ)  # type: ignore[arg-type]
     access = json.loads((var / "access.json").read_text())
     teller = Teller(access, _say)
-    for discharge in more_discharges(_product_time(), int(os.environ.get("DISCHARGES", "5"))):
+    for discharge in more_discharges(product_time(), int(os.environ.get("DISCHARGES", "5"))):
         _say(f"\nA discharge at {discharge['facility']}:")
         teller.tell(discharge, seconds=30)
         time.sleep(2)

@@ -43,6 +43,8 @@ class _Kept:
     started: Started
     started_at: float
     starts_again_at: float | None = None
+    #: So long it stays away after an end that was asked for.
+    stays_away_seconds: float | None = None
     deaths_in_a_row: int = 0
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS_BEFORE_GIVING_UP))
 
@@ -121,10 +123,25 @@ class Supervisor:
             self.watch()
             time.sleep(ROUND_SECONDS)
 
-    def watch_for_ever(self) -> None:
+    def watch_for_ever(self, and_look: Callable[[], None] = lambda: None) -> None:
+        """Look at the children, and at what else the run has an eye on, round after round."""
         while True:
             self.watch()
+            and_look()
             time.sleep(ROUND_SECONDS)
+
+    def interrupt(self, name: str, *, by: signal.Signals, away_seconds: float) -> bool:
+        """End a child because somebody asked for it; it comes back, and no death is counted.
+
+        False when there is no such child, or it is away already.
+        """
+        for kept in self._kept:
+            is_there = kept.starts_again_at is None and kept.process.poll() is None
+            if kept.child.name == name and is_there and kept.stays_away_seconds is None:
+                kept.stays_away_seconds = away_seconds
+                kept.process.send_signal(by)
+                return True
+        return False
 
     def watch(self) -> None:
         """One look at every child; raises when the run is over."""
@@ -158,6 +175,14 @@ class Supervisor:
         self._record()
 
     def _bury(self, kept: _Kept, now: float) -> None:
+        if kept.stays_away_seconds is not None:
+            kept.starts_again_at = now + kept.stays_away_seconds
+            self._say(
+                f"{kept.child.name} was ended, as asked; starting it again in "
+                f"{kept.stays_away_seconds:g} s"
+            )
+            kept.stays_away_seconds = None
+            return
         kept.died(now)
         name, code = kept.child.name, kept.process.returncode
         if kept.dies_too_often:

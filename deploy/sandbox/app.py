@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, abort, request
 from werkzeug.serving import WSGIRequestHandler
 
+from deploy.sandbox.desk import desk_pages, open_desk
 from deploy.sandbox.pages import pages
 from deploy.sandbox.parts import Sandbox
 from deploy.sandbox.settings import LOOPBACK_NAMES
@@ -26,6 +27,8 @@ def create_app(sandbox: Sandbox) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST_BYTES
     app.register_blueprint(twilio_api(sandbox))
     app.register_blueprint(pages(sandbox))
+    if sandbox.settings.desk is not None:
+        app.register_blueprint(desk_pages(open_desk(sandbox, sandbox.settings.desk)))
 
     @app.before_request
     def keep_other_sites_out() -> None:

@@ -113,6 +113,7 @@ def pages(sandbox: Sandbox) -> Blueprint:
             watch=request.args.get("watch") == "1",
             faults=faults.all(),
             kinds=KINDS,
+            has_desk=sandbox.settings.desk is not None,
         )
 
     def lines_with(person: Person) -> Iterator[Line]:

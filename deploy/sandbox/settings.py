@@ -34,6 +34,15 @@ class Account:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeskSettings:
+    """What the demo desk stands on: the product's API, Kafka, and the run that grants wishes."""
+
+    access: Path
+    wishes: Path
+    kafka_servers: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Where the sandbox listens, keeps its messages, and posts what phones answer."""
 
@@ -44,6 +53,7 @@ class Settings:
     reply_webhook: str
     clock_url: str
     account: Account
+    desk: DeskSettings | None = None
 
     @property
     def is_loopback_only(self) -> bool:
@@ -69,6 +79,17 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             token=environ["TWILIO_TOKEN"],
             number=environ["TWILIO_FROM"],
         ),
+        desk=_desk_settings(environ),
+    )
+
+
+def _desk_settings(environ: Mapping[str, str]) -> DeskSettings | None:
+    """The desk is a demo's: nobody else is told where these are."""
+    access, wishes = environ.get("SANDBOX_ACCESS"), environ.get("SANDBOX_WISHES")
+    if not access or not wishes:
+        return None
+    return DeskSettings(
+        access=Path(access), wishes=Path(wishes), kafka_servers=environ.get("KAFKA_SERVERS", "")
     )
 
 
