@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo check test test-running test-parts unit integration fault bench lock map samples clean
+.PHONY: help setup run demo pictures check test test-running test-parts unit integration fault bench lock map samples clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -27,6 +27,9 @@ run: setup ## start everything on this machine, with a demo
 
 demo: setup ## send more discharges to the running system, at a pace one can watch
 	@$(BIN)/python -m deploy.local.demo
+
+pictures: setup ## take the pictures of the documents from the running demo (needs chromium)
+	@$(BIN)/python -m deploy.local.pictures
 
 check: setup ## formatting, lint, types, import rules, architecture (seconds)
 	$(BIN)/ruff format --check .

@@ -113,6 +113,8 @@ class Running:
     def environment(self) -> dict[str, str]:
         """What the run and every command beside it are started with."""
         chosen = {"WARM_HANDOFF_VAR": str(self.var), "WARM_HANDOFF_PORT": str(self._port)}
+        # Tests count what they have made themselves; those of the examples ask for them.
+        chosen["WARM_HANDOFF_EXAMPLES"] = "0"
         return {**os.environ, **chosen, **self._environment}
 
     @property

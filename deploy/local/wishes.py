@@ -16,7 +16,7 @@ from deploy.local.supervisor import Supervisor
 KAFKA_AWAY_SECONDS = 10.0
 WORKER_AWAY_SECONDS = 2.0
 LONGEST_MOVE_SECONDS = 31 * 24 * 60 * 60
-WORKERS = frozenset(f"worker-{service.lower()}" for service in SERVICES)
+WORKERS = tuple(f"worker-{service.lower()}" for service in SERVICES)
 
 
 class Wishes:
@@ -56,4 +56,4 @@ class Wishes:
 
 
 def is_a_while(seconds: Any) -> TypeGuard[float]:
-    return isinstance(seconds, int | float) and 0 < seconds <= LONGEST_MOVE_SECONDS
+    return type(seconds) in (int, float) and 0 < seconds <= LONGEST_MOVE_SECONDS

@@ -43,7 +43,7 @@ MENTOR_WORDS = ("YES", "NO", "TALKED", "NO ANSWER")
 
 #: What a button may lead to, by a word that stands in the page's address.
 SAID = {
-    "sent": "The discharge was sent through the public API.",
+    "sent": "Sent through the public API. Watch the phones; a mentor who is asked can answer YES.",
     "answered": "The phone has answered.",
     "no-words": "Write an answer of 1 to 1600 letters.",
     "not-taken": "The answer did not arrive: the product's door is closed for the moment.",
@@ -229,11 +229,13 @@ def _written_to_mentor(steps: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def _said(message: Message) -> Said:
+    # The way out of e-mails is long, and would hide what the mail is about.
+    paragraphs = [p for p in message.body.strip().split("\n\n") if "/unsubscribe/" not in p]
     return Said(
         is_answer=message.inbound,
         is_mail=message.channel != SMS,
         at=f"{message.received_at.astimezone(ZONE):%a %H:%M}",
-        text=linked(message.body.strip()),
+        text=linked("\n\n".join(paragraphs)),
     )
 
 

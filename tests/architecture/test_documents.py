@@ -21,6 +21,7 @@ ELSEWHERE = {
     "WARM_HANDOFF_VAR": "services/__main__.py",
     "WARM_HANDOFF_PORT": "deploy/local/__main__.py",
     "WARM_HANDOFF_DEMO": "deploy/local/demo.py",
+    "WARM_HANDOFF_EXAMPLES": "deploy/local/__main__.py",
     "WARM_HANDOFF_NOW": "deploy/local/demo.py",
     "WEB_WORKERS": "deploy/gunicorn.conf.py",
     "CLOCK_URL": "deploy/sandbox/settings.py",
@@ -29,6 +30,8 @@ ELSEWHERE = {
     "SANDBOX_SMTP_PORT": "deploy/sandbox/settings.py",
     "SANDBOX_FOLDER": "deploy/sandbox/settings.py",
     "SANDBOX_REPLY_WEBHOOK": "deploy/sandbox/settings.py",
+    "SANDBOX_ACCESS": "deploy/sandbox/settings.py",
+    "SANDBOX_WISHES": "deploy/sandbox/settings.py",
     **{f"{role}_PASSWORD": "docker-compose.yml" for role in ("POSTGRES", *map(str.upper, ROLES))},
     **{f"{s}_METRICS_FOLDER": "services/command_line.py" for s in SERVICES},
 }

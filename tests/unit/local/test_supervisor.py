@@ -78,6 +78,26 @@ def test_five_deaths_in_a_minute_end_the_run_with_the_last_lines(keeper: Supervi
         keeper.watch_for_ever()
 
 
+def test_an_end_that_was_asked_for_is_no_death(
+    tmp_path: Path, keeper: Supervisor, said: list[str]
+) -> None:
+    starts = tmp_path / "starts"
+    program = f"open({str(starts)!r}, 'a').write('x'); import time; time.sleep(60)"
+    keeper.start(a_child("worker", program))
+
+    for times in range(1, supervisor.DEATHS_BEFORE_GIVING_UP + 2):
+        keeper.wait_until(
+            lambda n=times: starts.exists() and len(starts.read_text()) == n,  # type: ignore[misc]
+            seconds=20,
+            otherwise=lambda: "it never came back",
+        )
+        assert keeper.interrupt("worker", by=signal.SIGKILL, away_seconds=0.1)
+
+    assert not keeper.interrupt("worker", by=signal.SIGKILL, away_seconds=0.1)
+    assert not keeper.interrupt("nobody", by=signal.SIGKILL, away_seconds=0.1)
+    assert {"worker was ended, as asked; starting it again in 0.1 s"} == set(said)
+
+
 def test_stages_are_ended_one_after_the_other(tmp_path: Path, keeper: Supervisor) -> None:
     notes = tmp_path / "notes"
     for name, stage in {"postgres": 2, "web": 0, "kafka": 1}.items():
