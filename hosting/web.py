@@ -33,7 +33,8 @@ _POLICY = (
 #: Pages run the scripts that this host serves, which may ask this host; none are inside a page.
 _POLICY_OF_PAGES = f"{_POLICY}; script-src 'self'; connect-src 'self'"
 _HEADERS = {
-    "Referrer-Policy": "no-referrer",
+    # With no-referrer a browser hides the origin of our own forms as well, and they are refused.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
