@@ -23,7 +23,9 @@ from hosting.settings import load_environment
 
 FOLDER = CHECKOUT / "docs" / "pictures"
 WIDTH, HEIGHT = 1280, 900
-QUALITY = 60
+#: As wide as documents are shown.
+SCALE = 0.75
+QUALITY = 35
 PATIENCE_MS = 20_000
 
 
@@ -84,7 +86,8 @@ def take(browser: Browser, var: Path, role: str | None) -> None:
     if role is not None:
         links = dict(line.split(": ", 1) for line in demo.sign_in_links(var))
         page.goto(links[role])
-        page.click("main button")
+        with page.expect_navigation():
+            page.click("main button")
     for picture in PICTURES:
         if picture.role == role:
             page.goto(access["url" if role else "sandbox_url"] + picture.path.format(**examples))
@@ -94,8 +97,9 @@ def take(browser: Browser, var: Path, role: str | None) -> None:
 
 def keep(page: Page, file: Path) -> None:
     """Write what is seen, in few bytes: only the protocol itself offers webp."""
+    clip = {"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT, "scale": SCALE}
     shot = page.context.new_cdp_session(page).send(
-        "Page.captureScreenshot", {"format": "webp", "quality": QUALITY}
+        "Page.captureScreenshot", {"format": "webp", "quality": QUALITY, "clip": clip}
     )
     file.write_bytes(base64.b64decode(shot["data"]))
     print(f"{file.relative_to(CHECKOUT)}  {file.stat().st_size / 1000:.0f} kB")
