@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from datetime import datetime
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -26,11 +28,25 @@ OUTBOX_PENDING = Gauge(
 )
 OUTBOX_OLDEST = Gauge(
     "outbox_oldest_pending_timestamp_seconds",
-    "When the oldest unpublished event was said; 0 when there is none.",
+    "Since when the oldest unpublished event waits; 0 when there is none.",
     multiprocess_mode="max",
 )
 PARKED = Gauge("parked_keys", "Subjects whose events wait for a person.", multiprocess_mode="max")
+PARKED_OLDEST = Gauge(
+    "parked_oldest_timestamp_seconds",
+    "Since when the longest parked subject waits; 0 when there is none.",
+    multiprocess_mode="max",
+)
 EARLY = Gauge("early_events", "Events that wait for what they build on.", multiprocess_mode="max")
+
+
+def machine_time(moment: datetime | None, now: datetime) -> float:
+    """A moment as the machine's clock would have shown it; 0 for none.
+
+    Whoever reads metrics subtracts it from the machine's time, and the product's own clock may
+    have been moved.
+    """
+    return time.time() - (now - moment).total_seconds() if moment else 0.0
 
 
 def exposition(accept: str) -> tuple[bytes, str]:

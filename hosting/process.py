@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from hosting import metrics
@@ -96,6 +96,8 @@ class Worker:
             turn.woken.set()
 
     def _keep_going(self, turn: Turn) -> None:
+        # One that hangs in its very first step has to be seen, too.
+        metrics.LOOP_STEP.labels(loop=turn.loop.name).set_to_current_time()
         pause = 0.1
         while not self._stop.is_set():
             try:
@@ -128,7 +130,6 @@ class Worker:
     def _health(self, environ: dict[str, Any], start: Any) -> list[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            self._measure()
             body, content_type = metrics.exposition(environ.get("HTTP_ACCEPT", ""))
             start("200 OK", [("Content-Type", content_type)])
             return [body]
@@ -146,26 +147,6 @@ class Worker:
             if turn.failing or now - turn.done_at > STALE_AFTER:
                 return f"the loop {turn.loop.name} makes no progress"
         return "" if answers(self._database) else "the database is away"
-
-    def _measure(self) -> None:
-        """Count what waits at the moment of asking, so that a number is never stale."""
-        try:
-            with self._database.connect() as conn:
-                pending, oldest = conn.execute(_PENDING).one()
-                parked, early = conn.execute(_WAITING).one()
-        except Exception as error:
-            log.warning("the database could not be counted", extra={"error": type(error).__name__})
-            return
-        metrics.OUTBOX_PENDING.set(pending)
-        metrics.OUTBOX_OLDEST.set(oldest or 0)
-        metrics.PARKED.set(parked)
-        metrics.EARLY.set(early)
-
-
-_PENDING = text(
-    "SELECT count(*), extract(epoch FROM min(at)) FROM outbox WHERE published_at IS NULL"
-)
-_WAITING = text("SELECT (SELECT count(*) FROM parked_key), (SELECT count(*) FROM early)")
 
 
 class _Quiet(WSGIRequestHandler):

@@ -13,11 +13,13 @@ from contracts.event import Event
 from contracts.topics import TOPICS
 from hosting.clock import Clock
 from hosting.database import engine_for
+from hosting.measuring import REST_SECONDS, Measure, Measuring
 from hosting.process import Loop, Turn, Worker
 from hosting.settings import ServiceSettings
 from hosting.wakeup import Listener, Waker
 from hosting.web import make_app
-from messaging.kafka import KafkaReader, KafkaWriter
+from messaging import lag, metrics
+from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter
 from messaging.relay import Relay
 from messaging.sealing import Keyring, MasterKeys, SearchTokens
 from messaging.subscriber import Subscriber
@@ -74,11 +76,12 @@ class Foundation:
         self,
         participant: Participant,
         more: Sequence[Loop] = (),
+        measures: Sequence[Measure] = (),
         *,
         hears_after: float = 0.0,
         says_after: float = 0.0,
     ) -> None:
-        """Run relay, consumer, timers and the service's own loops until a signal.
+        """Run relay, consumer, timers, metrics and the service's own loops until a signal.
 
         A service that nobody waits for hears the others, or says its own, a part of a second
         later and more at a time; both in seconds.
@@ -86,23 +89,32 @@ class Foundation:
         servers = self.settings.kafka_servers
         writer = KafkaWriter(servers, self.name)
         topics = [topic.name for who, topic in TOPICS.items() if who != self.name]
+        metrics.begin(topics)
         reader = KafkaReader(servers, self.name, topics, gather_seconds=hears_after)
+        watch = lag.LagWatch(self.database, KafkaBacklog(servers, topics))
         relay = Relay(self.name, self.database, writer)
-        turns = [
+        hearing = [
             Turn(loop=relay, rest_seconds=0.25, gather_seconds=says_after),
+            *(Turn(loop=loop, rest_seconds=0.25) for loop in more),
+        ]
+        turns = [
+            *hearing,
             Turn(loop=Subscriber(participant, reader), rest_seconds=0),
             Turn(loop=TimerLoop(participant), rest_seconds=1.0),
-            *(Turn(loop=loop, rest_seconds=0.25) for loop in more),
+            Turn(loop=Measuring(participant, measures), rest_seconds=REST_SECONDS),
+            Turn(loop=watch, rest_seconds=lag.REST_SECONDS),
         ]
         worker = Worker(turns, self.database)
         # What the consumer and the timers commit is for the relay, and for the service's loops.
         listener = Listener(self.settings.database_url)
-        for turn in (turns[0], *turns[3:]):
+        for turn in hearing:
             self.waker.wakes(turn.woken)
             listener.wakes(turn.woken)
         listener.start()
         closers = [loop.close for loop in more if hasattr(loop, "close")]
-        worker.on_stop([*closers, reader.close, relay.close, writer.close, listener.stop])
+        worker.on_stop(
+            [*closers, reader.close, watch.close, relay.close, writer.close, listener.stop]
+        )
         worker.run(self.settings.web_host, self.settings.worker_metrics_port)
 
 

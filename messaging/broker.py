@@ -76,6 +76,22 @@ class Consumer(Protocol):
         ...
 
 
+class Backlog(Protocol):
+    """Looks at what a service has still to read, outside of its group."""
+
+    def oldest_at(self, stored: Mapping[tuple[UUID, int], int]) -> float | None:
+        """When the oldest record was written that lies at or behind these stored offsets.
+
+        In seconds of the machine's clock; None when there is none. ``stored`` is by topic id and
+        partition; a partition that is not in it is read from its beginning.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the network."""
+        ...
+
+
 def record_to_json(record: Record) -> dict[str, Any]:
     """A record as a table keeps it, byte for byte."""
     return {

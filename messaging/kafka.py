@@ -194,6 +194,78 @@ class KafkaReader:
             return
 
 
+class KafkaBacklog:
+    """A ``Backlog``. It connects when it is first asked, and begins anew after any trouble."""
+
+    def __init__(self, servers: str, topics: Iterable[str]) -> None:
+        self._servers = servers
+        self._topics = tuple(topics)
+        self._ids: dict[str, UUID] = {}
+        self._consumer: KafkaConsumer | None = None
+
+    def oldest_at(self, stored: Mapping[tuple[UUID, int], int]) -> float | None:
+        """When the oldest record was written that lies at or behind these stored offsets."""
+        try:
+            consumer = self._connected()
+            behind = self._behind(consumer, stored)
+            return _oldest_at(consumer, behind) if behind else None
+        except KafkaError as error:
+            self.close()
+            raise Unavailable("the broker cannot be asked how far its topics go") from error
+
+    def close(self) -> None:
+        """Let go of the network."""
+        consumer, self._consumer, self._ids = self._consumer, None, {}
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=1_000)
+
+    def _connected(self) -> KafkaConsumer:
+        if self._consumer is None:
+            self._ids = topic_ids(self._servers, self._topics)
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=self._servers.split(","),
+                api_version=API_VERSION,
+                request_timeout_ms=5_000,
+                reconnect_backoff_max_ms=RECONNECT_MS,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                # One record of each partition is enough; the broker never sends less than that.
+                max_partition_fetch_bytes=1,
+                allow_auto_create_topics=False,
+            )
+        return self._consumer
+
+    def _behind(
+        self, consumer: KafkaConsumer, stored: Mapping[tuple[UUID, int], int]
+    ) -> dict[TopicPartition, int]:
+        """The partitions that hold more than was applied, and where that begins."""
+        places = [
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in consumer.partitions_for_topic(topic) or ()
+        ]
+        ends = consumer.end_offsets(places, timeout_ms=5_000)
+        begin = {
+            place: stored.get((self._ids[place.topic], place.partition), 0) for place in places
+        }
+        return {place: at for place, at in begin.items() if at < ends[place]}
+
+
+def _oldest_at(consumer: KafkaConsumer, behind: Mapping[TopicPartition, int]) -> float:
+    """When the oldest of the first records behind these places was written."""
+    consumer.assign(list(behind))
+    for place, at in behind.items():
+        consumer.seek(place, at)
+    written: dict[TopicPartition, float] = {}
+    deadline = time.monotonic() + PATIENCE_SECONDS / 2
+    while len(written) < len(behind):
+        if time.monotonic() > deadline:
+            raise KafkaTimeoutError("the broker went away while it was read")
+        for place, group in consumer.poll(timeout_ms=200).items():
+            written.setdefault(place, group[0].timestamp / 1000)
+    return min(written.values())
+
+
 def topic_ids(servers: str, topics: Iterable[str]) -> dict[str, UUID]:
     """The ids of topics, which change when a topic is deleted and made again."""
     wanted = list(topics)

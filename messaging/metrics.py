@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
+#: What becomes of a record.
+OUTCOMES = ("ok", "duplicate", "read_again", "early", "parked")
 RECORDS = Counter(
     "consumer_records",
-    "Records read, by what became of them: ok, duplicate, read_again, early, parked.",
+    f"Records read, by what became of them: {', '.join(OUTCOMES)}.",
     ["topic", "outcome"],
 )
 EVENT_AGE = Histogram(
@@ -20,4 +24,16 @@ LAST_POLL = Gauge(
     "When the consumer last came back from the broker.",
     multiprocess_mode="max",
 )
+LAG = Gauge(
+    "consumer_lag_seconds",
+    "Age of the oldest event in the broker that the service has not applied; 0 when there is none.",
+    multiprocess_mode="max",
+)
 PUBLISHED = Counter("outbox_published_records", "Events that the broker acknowledged.")
+
+
+def begin(topics: Iterable[str]) -> None:
+    """Show every count from 0 on: how much one grew that begins at 1 is never seen."""
+    for topic in topics:
+        for outcome in OUTCOMES:
+            RECORDS.labels(topic=topic, outcome=outcome)

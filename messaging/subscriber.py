@@ -117,6 +117,7 @@ class Subscriber:
             apply_all(work, inbox, failing)
             inbox.flush()
             work.finish()
+        work.count()
         for one in inbox.arrived:
             if one.envelope is not None:
                 age = (work.now - one.envelope.at).total_seconds()

@@ -74,6 +74,7 @@ class Participant:
                     raise
                 log.info("a race was lost and is run again", extra={"attempt": attempt})
                 time.sleep(secrets.randbelow(20 * attempt) / 1000)
+        work.count()
         if work.said:
             self.wake()
 
@@ -91,6 +92,8 @@ class Work:
         self.keys = participant.keyring.view()
         self.timers = Timers(conn)
         self.said: list[outbox.Said] = []
+        #: What is counted in metrics once this work is committed; what is undone never counts.
+        self.counts: list[Callable[[], None]] = []
         #: What was opened and from what, by identity; the value is kept so that its id stays its.
         self._seals: dict[int, tuple[Any, Sealed]] = {}
         self.store: Any = participant.open_store(self)
@@ -141,6 +144,11 @@ class Work:
         self.store.flush()
         self.timers.flush()
         outbox.record(self.conn, self.participant.name, self.said, self.keys, self.now)
+
+    def count(self) -> None:
+        """Count what there was to count; called when this work is committed."""
+        for count in self.counts:
+            count()
 
 
 def new_traceparent() -> str:

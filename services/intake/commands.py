@@ -29,7 +29,7 @@ from contracts.wire import dump
 from hosting.database import reading
 from messaging.sealing import SearchTokens
 from messaging.work import Participant, Work
-from services.intake import store
+from services.intake import metrics, store
 from services.intake.bodies import (
     Consents,
     ConsentsBody,
@@ -441,6 +441,7 @@ class _Visit:
         work.store.add(discharge, visit_token)
         self._keep(self._id, details)
         work.store.step(self._client_id, self._id, "received")
+        work.counts.append(metrics.ACCEPTED.inc)
 
     def _keep(self, discharge_id: UUID, details: Details) -> None:
         self._details[discharge_id] = details

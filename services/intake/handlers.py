@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
+
+from prometheus_client import Histogram
 
 from contracts.event import Event
 from contracts.matching import (
@@ -35,6 +38,7 @@ from contracts.sealed import opened
 from messaging.sealing import to_json
 from messaging.timers import Timer
 from messaging.work import Work
+from services.intake import metrics
 from services.intake.store import Discharge, name_mentor
 
 #: A coordinator is asked to look when nobody has talked by then.
@@ -137,6 +141,8 @@ def first_contact_made(event: FirstContactMade, work: Work) -> Iterable[Event]:
     """They have talked."""
     discharge = _open(event, work)
     if discharge is not None:
+        if discharge.state != "in_contact":
+            _measure(work, metrics.DOOR_TO_VOICE, discharge, event.made_at)
         work.store.change(discharge, state="in_contact", next_what=None, next_by=None)
         work.timers.revoke(discharge.client_id, f"contact/{discharge.id}")
         work.store.close_tasks(discharge.id, "first_contact_late", because="they have talked")
@@ -167,6 +173,9 @@ def assignment_ended(event: AssignmentEnded, work: Work) -> Iterable[Event]:
 
 def message_handed_over(event: MessageHandedOver, work: Work) -> Iterable[Event]:
     """The network took a message."""
+    discharge = work.store.discharge(event.discharge_id)
+    if discharge is not None and event.purpose == "first":
+        _measure(work, metrics.FIRST_MESSAGE, discharge, event.at)
     _tell_message(work, event, "message_handed_over", template=event.template)
     return ()
 
@@ -312,6 +321,11 @@ def _why(work: Work, event: Any, why: Any) -> dict[str, Any] | None:
         return None
     bound = f"step/{work.cause.event_id}/why"
     return to_json(work.seal(plain, "identity", event.key, bound))
+
+
+def _measure(work: Work, into: Histogram, discharge: Discharge, reached_at: datetime) -> None:
+    took = (reached_at - discharge.accepted_at).total_seconds()
+    work.counts.append(partial(into.observe, max(took, 0)))
 
 
 def _tell(work: Work, event: Any, what: str, **words: Any) -> None:

@@ -15,6 +15,7 @@ from messaging.work import Participant
 from services.intake.api import make_api
 from services.intake.commands import Desk
 from services.intake.handlers import ON, TIMERS
+from services.intake.measuring import measure_discharges, measure_tasks
 from services.intake.staff_pages import make_staff_pages
 from services.intake.store import Store
 
@@ -46,9 +47,10 @@ class Intake:
         return Accounts(access=self.foundation.access, tokens=self.foundation.tokens)
 
     def worker(self) -> None:
-        """Relay, consumer and timers."""
+        """Relay, consumer, timers and metrics."""
         # A story need not be told within milliseconds; the hand-over itself needs the engines.
-        self.foundation.run_worker(self.participant, hears_after=0.2)
+        measures = [measure_discharges, measure_tasks]
+        self.foundation.run_worker(self.participant, measures=measures, hears_after=0.2)
 
 
 def build(environ: Mapping[str, str] | None = None) -> Intake:

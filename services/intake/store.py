@@ -78,6 +78,13 @@ DISCHARGE = Table(
     Column("next_what", Text),
     Column("next_by", _MOMENT),
     UniqueConstraint("client_id", "visit_token"),
+    Index("discharge_entered", "accepted_at"),
+    Index(
+        "discharge_under_way",
+        "state",
+        "accepted_at",
+        postgresql_where=text("state NOT IN ('closed', 'in_contact')"),
+    ),
 )
 CONSENT = Table(
     "consent",
@@ -119,6 +126,7 @@ TASK = Table(
     Column("taken_at", _MOMENT),
     Index("task_open", "kind", "about", unique=True, postgresql_where=text("done_at IS NULL")),
     Index("task_of_facility", "facility_id", "due_at", postgresql_where=text("done_at IS NULL")),
+    Index("task_of_kind", "kind", "opened_at", postgresql_where=text("done_at IS NULL")),
 )
 STEP = Table(
     "step",

@@ -11,6 +11,7 @@ from hosting.service import Foundation, lay_foundation
 from hosting.settings import ServiceSettings, read
 from messaging.work import Participant
 from services.matching.handlers import ON, TIMERS
+from services.matching.measuring import measure_offers
 from services.matching.placing import place_seekers
 from services.matching.store import Store
 
@@ -30,8 +31,8 @@ class Matching:
         return self.foundation.web(PREFIX, [])
 
     def worker(self) -> None:
-        """Relay, consumer and timers."""
-        self.foundation.run_worker(self.participant)
+        """Relay, consumer, timers and metrics."""
+        self.foundation.run_worker(self.participant, measures=[measure_offers])
 
 
 def build(environ: Mapping[str, str] | None = None) -> Matching:

@@ -11,6 +11,7 @@ from flask import Flask
 from hosting.service import Foundation, lay_foundation
 from hosting.settings import read
 from messaging.work import Participant
+from services.notifications import metrics
 from services.notifications.channels import Channel, ChannelFactory
 from services.notifications.channels.email import SmtpChannel
 from services.notifications.channels.sms import TwilioChannel
@@ -57,7 +58,8 @@ class Notifications:
         )
 
     def worker(self) -> None:
-        """Relay, consumer, timers and sender."""
+        """Relay, consumer, timers, metrics and sender."""
+        metrics.begin(CHANNELS)
         # A message that was handed over is no news that somebody waits for, as the next one is.
         self.foundation.run_worker(self.participant, [self.sender()], says_after=0.1)
 

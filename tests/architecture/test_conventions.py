@@ -22,6 +22,7 @@ from services.notifications.wording import PURPOSES, TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = {"method", "route", "code", "topic", "outcome", "channel", "loop", "error", "le"}
+LABELS |= {"kind", "state"}
 _NOBODY: Any = None
 
 

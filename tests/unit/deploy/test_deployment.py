@@ -21,6 +21,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import hosting.metrics
 import messaging.metrics
+import services.intake.metrics
+import services.matching.metrics
 import services.notifications.metrics
 from deploy.local.front_door import configuration
 from deploy.local.settings import DATABASE_URLS, MASTER_KEYS, public_key_of
@@ -173,10 +175,12 @@ def test_prometheus_scrapes_every_process() -> None:
 
 def test_operations_know_every_metric() -> None:
     text = (ROOT / "docs/operations.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
-    rooms = (hosting.metrics, messaging.metrics, services.notifications.metrics)
+    rooms = (hosting, messaging, services.intake, services.matching, services.notifications)
 
     # A metric's name and kind are public only in what it exposes.
-    metrics = [m for room in rooms for m in vars(room).values() if isinstance(m, MetricWrapperBase)]
+    metrics = [
+        m for room in rooms for m in vars(room.metrics).values() if isinstance(m, MetricWrapperBase)
+    ]
     described = [family for metric in metrics for family in metric.describe()]
     names = {f.name + ("_total" if f.type == "counter" else "") for f in described}
     assert names == set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE))
