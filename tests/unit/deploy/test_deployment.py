@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SERVICES = ("intake", "matching", "notifications")
 PREFIXES = {"intake": "", "matching": "/matching", "notifications": "/messages"}
 ENGINES = ("kafka", "postgres")
+OPS = ("prometheus", "alertmanager", "grafana")
 JOBS = ("topics", *(f"migrate-{name}" for name in (*SERVICES, "keys", "access")), "check")
 PROCESSES = {f"{kind}-{name}" for kind in ("web", "worker") for name in SERVICES}
 DOCKERFILES = ("deploy/Dockerfile", "deploy/sandbox/Dockerfile")
@@ -48,7 +49,7 @@ def _composed() -> dict[str, dict[str, Any]]:
 
 
 def test_everything_that_the_product_needs_is_composed() -> None:
-    beside = {*ENGINES, "mail", "sandbox", "front-door"}
+    beside = {*ENGINES, *OPS, "mail", "sandbox", "front-door"}
 
     assert PROCESSES | set(JOBS) | beside == set(_composed())
 
@@ -85,7 +86,7 @@ def test_a_process_is_asked_whether_it_can_work(name: str) -> None:
 
 
 def test_what_is_not_of_our_image_says_how_its_health_is_asked() -> None:
-    for name in (*ENGINES, "mail", "sandbox", "front-door"):
+    for name in (*ENGINES, *OPS, "mail", "sandbox", "front-door"):
         assert _composed()[name]["healthcheck"]["test"], name
 
 
@@ -105,7 +106,8 @@ def test_every_process_waits_for_what_prepares_it() -> None:
 def test_only_what_must_reaches_the_world() -> None:
     reaching = {n for n, s in _composed().items() if "outside" in s["networks"]}
 
-    assert {"front-door", "worker-notifications", "mail", "sandbox"} == reaching
+    people = {"front-door", "mail", "sandbox", "alertmanager", "grafana"}
+    assert people | {"worker-notifications"} == reaching
 
 
 def test_no_secret_has_a_default() -> None:
@@ -165,12 +167,27 @@ def test_every_setting_of_the_example_has_a_comment() -> None:
 
 
 def test_prometheus_scrapes_every_process() -> None:
-    jobs = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"]
+    jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
 
-    targets = {t for job in jobs for s in job["static_configs"] for t in s["targets"]}
+    found = {
+        (job["job_name"], one["labels"]["service"], *one["targets"])
+        for job in jobs
+        for one in job["static_configs"]
+    }
 
     ports = {"web": 9102, "worker": 9103}
-    assert {f"{name}:{ports[name.partition('-')[0]]}" for name in PROCESSES} == targets
+    expected = {(*name.split("-"), f"{name}:{ports[name.partition('-')[0]]}") for name in PROCESSES}
+    assert expected == found
+
+
+def test_operations_profile_is_composed_of_files_that_are_there() -> None:
+    for name in OPS:
+        service = _composed()[name]
+        assert ["ops"] == service["profiles"]
+        for volume in service["volumes"]:
+            source = volume.partition(":")[0]
+            assert not source.startswith(".") or (ROOT / source).exists(), source
+    assert "ops" in _composed()["mail"]["profiles"]
 
 
 def test_operations_know_every_metric() -> None:

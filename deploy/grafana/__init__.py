@@ -1,0 +1,1 @@
+"""The dashboard of operations, what makes it, and how Grafana finds it."""
