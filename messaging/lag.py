@@ -11,7 +11,7 @@ from messaging.broker import Backlog
 from messaging.tables import STORED_OFFSET
 
 #: How long the number stands before it is looked up anew.
-REST_SECONDS = 10.0
+REST_SECONDS = 5.0
 
 
 class LagWatch:

@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from contracts.topics import Topic
+from deploy.local.ports import free_ports
 from messaging.broker import Consumer, Outgoing, Producer, Record, Written
-from messaging.kafka import KafkaReader, KafkaWriter, ensure_topics
+from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter, ensure_topics, topic_ids
 from messaging.memory import MemoryBroker
 from messaging.unavailable import Unavailable
 
@@ -209,3 +210,46 @@ def test_a_kafka_that_is_away_is_unavailable_within_seconds() -> None:
     assert time.monotonic() - began < 20
     reader.close()
     writer.close()
+
+
+def test_a_backlog_tells_when_the_first_record_was_written_that_is_not_applied(
+    engines: dict[str, str],
+) -> None:
+    servers, topic = engines["KAFKA_SERVERS"], f"suite-{uuid4().hex[:12]}"
+    made = Topic(name=topic, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
+    ensure_topics(servers, [made], 1)
+    writer, backlog = KafkaWriter(servers, "suite"), KafkaBacklog(servers, [topic])
+    nothing = backlog.oldest_at({})
+    began = time.time() - 0.01
+
+    first = _next_offsets(servers, writer.send(_records(topic, 30)), topic)
+    time.sleep(0.1)
+    between = time.time() - 0.01
+    second = _next_offsets(servers, writer.send(_records(topic, 30)), topic)
+    told = [backlog.oldest_at(stored) for stored in ({}, first, second)]
+
+    backlog.close()
+    writer.close()
+    assert nothing is None
+    assert began <= (told[0] or 0) < between <= (told[1] or 0)
+    assert told[2] is None
+
+
+def _next_offsets(
+    servers: str, outcomes: list[Written | Exception], topic: str
+) -> dict[tuple[UUID, int], int]:
+    """Where a service would go on that has applied what was written."""
+    topic_id = topic_ids(servers, [topic])[topic]
+    written = [outcome for outcome in outcomes if isinstance(outcome, Written)]
+    return {(topic_id, one.partition): one.offset + 1 for one in sorted(written, key=_offset)}
+
+
+def _offset(written: Written) -> int:
+    return written.offset
+
+
+def test_a_backlog_says_that_the_broker_is_away() -> None:
+    [port] = free_ports(1)
+
+    with pytest.raises(Unavailable):
+        KafkaBacklog(f"127.0.0.1:{port}", ["nobody"]).oldest_at({})
