@@ -118,6 +118,9 @@ def test_what_happened_is_what_is_counted(running: Running, prometheus: str) -> 
     assert 1 == number("sum(intake_discharge_to_first_message_seconds_count)")
     assert 1 == number('max(intake_discharges{state="assigned"})')
     assert 6 == number("sum(up)")
+    # Each service hears two topics: every count is there from 0 on, or its first rise is not seen.
+    assert 3 * 2 * 5 == number("count(consumer_records_total)")
+    assert 2 * 5 == number('count(notifications_messages_total{channel=~"sms|email"})')
     # Whatever the time of the product is, an age is one of minutes.
     assert 0 <= (number(asked["panel Last accepted A"]) or -1) < 600
     eventually(lambda: number(asked["panel Lag A"]) == 0, otherwise="the lag does not go back")
