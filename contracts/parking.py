@@ -24,9 +24,15 @@ class KeyParked(Event, says=_ALL, key="subject_id"):
 
 @dataclass(frozen=True, kw_only=True)
 class KeyReleased(Event, says=_ALL, key="subject_id"):
-    """The waiting events of a subject were applied (or closed, with a reason, by a person)."""
+    """The waiting events of a subject were applied (or closed, with a reason, by a person).
+
+    ``by`` is the account of that person where they were signed in, ``because`` the code of a
+    reason to close.
+    """
 
     subject_id: UUID
     service: str
     closed: bool
     released_at: datetime
+    by: UUID | None = None
+    because: str | None = None

@@ -33,6 +33,9 @@ def needs_role(*roles: str) -> Callable[[View], View]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             who = who_is_it()
+            if who is None and request.headers.get("HX-Request"):
+                # A part of a page that refreshes itself: the whole page asks.
+                return Response(status=401, headers={"HX-Refresh": "true"})
             if who is None:
                 return _ask(request.full_path if request.method == "GET" else "/")
             if roles and who.role not in roles:
@@ -101,7 +104,9 @@ def make_sign_in(accounts: Accounts) -> Blueprint:
     @pages.after_app_request
     def note(response: Response) -> Response:
         who: SignedIn | None = g.get("who")
-        if who is not None and _now() - who.seen_at > SEEN_EVERY:
+        # A page that refreshes itself is nobody at work.
+        asks_itself = "HX-Request" in request.headers
+        if who is not None and not asks_itself and _now() - who.seen_at > SEEN_EVERY:
             accounts.seen(who.secret, _now())
         return response
 

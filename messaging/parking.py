@@ -26,6 +26,14 @@ from messaging.work import Command, Participant, Work
 
 log = logging.getLogger(__name__)
 
+#: Why a person may give an event up. Codes, not words of theirs: they travel and are kept for ever.
+CLOSED_BECAUSE = {
+    "not_ours": "the record is not ours",
+    "unreadable": "it can never be read",
+    "done_by_hand": "what it asks for was done by hand",
+    "not_wanted": "it is no longer wanted",
+}
+
 
 class HandlerFailed(Exception):
     """A handler raised; carries whose event it was, so that only that key is parked."""
@@ -38,7 +46,7 @@ class HandlerFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Parked:
-    """A parked key as the command line lists it."""
+    """A parked key as the command line and the pages list it."""
 
     key: UUID
     parked_at: datetime
@@ -46,6 +54,11 @@ class Parked:
     error: str
     attempts: int
     events: int
+
+    @property
+    def seen(self) -> str:
+        """Another one once the key was tried again or parked anew."""
+        return _seen(self)
 
 
 def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
@@ -144,18 +157,21 @@ def waiting_records(participant: Participant, key: UUID) -> list[Record]:
         return _records(conn, key)
 
 
-def replay(participant: Participant, key: UUID) -> bool:
+def replay(participant: Participant, key: UUID, *, by: UUID | None = None) -> bool:
     """Apply everything that waits for this key, in order, in one transaction.
 
-    False when it failed again: nothing was changed but the count of attempts.
+    False when it failed again: nothing was changed but the count of attempts. A key that somebody
+    else has released meanwhile is left as it is.
     """
 
     def again(work: Work) -> Sequence[Event]:
+        if _locked(work, key) is None:
+            return ()
         records = _unpark(work, key)
         inbox = Inbox(work, records, freed=key)
         work.store.load(inbox.events())
         _apply_freed(work, inbox, key)
-        _released(work, key, closed=False)
+        _released(work, key, closed=False, by=by)
         return ()
 
     try:
@@ -175,24 +191,43 @@ def replay(participant: Participant, key: UUID) -> bool:
     return True
 
 
-def close(participant: Participant, key: UUID, *, because: str) -> None:
+def close(
+    participant: Participant,
+    key: UUID,
+    *,
+    because: str,
+    by: UUID | None = None,
+    seen: str | None = None,
+) -> bool:
     """Give up the event at fault, on a person's word, and apply what waits behind it.
 
-    Raises ``HandlerFailed`` when one of those fails too: then nothing was changed.
+    ``because`` is one of ``CLOSED_BECAUSE``. False when the key is not parked any more, or no
+    longer as the person has ``seen`` it: another event would be given up than they meant.
+    Raises ``HandlerFailed`` when what waits behind fails too: then nothing was changed.
     """
-    log.warning("a parked key is closed by a person", extra={"count": len(because)})
+    if because not in CLOSED_BECAUSE:
+        raise ValueError(f"a reason is one of {', '.join(CLOSED_BECAUSE)}")
+    closed = False
 
     def drop_first(work: Work) -> Sequence[Event]:
+        nonlocal closed
+        closed = False
+        row = _locked(work, key)
+        if row is None or seen not in (None, _seen(row)):
+            return ()
+        log.warning("a parked key is closed by a person", extra={"handler": row.handler})
         records = _unpark(work, key)
         inbox = Inbox(work, records, freed=key)
         work.store.load(inbox.events())
         for ready in inbox.skip_first():
             _react(work, ready)
         _apply_freed(work, inbox, key)
-        _released(work, key, closed=True)
+        _released(work, key, closed=True, by=by, because=because)
+        closed = True
         return ()
 
     participant.transact(drop_first)
+    return closed
 
 
 def _apply_freed(work: Work, inbox: Inbox, key: UUID) -> None:
@@ -203,8 +238,17 @@ def _apply_freed(work: Work, inbox: Inbox, key: UUID) -> None:
     inbox.flush()
 
 
+def _locked(work: Work, key: UUID) -> Any:
+    """The row of a parked key, locked, so that two people act one after the other."""
+    query = select(PARKED_KEY).where(PARKED_KEY.c.key == key).with_for_update()
+    return work.conn.execute(query).first()
+
+
+def _seen(row: Any) -> str:
+    return f"{row.parked_at.isoformat()}/{row.attempts}"
+
+
 def _unpark(work: Work, key: UUID) -> list[Record]:
-    work.conn.execute(select(PARKED_KEY).where(PARKED_KEY.c.key == key).with_for_update())
     records = _records(work.conn, key)
     work.conn.execute(delete(PARKED_EVENT).where(PARKED_EVENT.c.key == key))
     work.conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key))
@@ -220,9 +264,16 @@ def _records(conn: Any, key: UUID) -> list[Record]:
     return [record_from_json(kept) for kept in conn.execute(query).scalars()]
 
 
-def _released(work: Work, key: UUID, *, closed: bool) -> None:
+def _released(
+    work: Work, key: UUID, *, closed: bool, by: UUID | None, because: str | None = None
+) -> None:
     released = KeyReleased(
-        subject_id=key, service=work.participant.name, closed=closed, released_at=work.now
+        subject_id=key,
+        service=work.participant.name,
+        closed=closed,
+        released_at=work.now,
+        by=by,
+        because=because,
     )
     work.cause = None
     work.react(released)

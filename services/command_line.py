@@ -84,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     parked.add_argument("action", choices=["list", "show", "replay", "close"])
     parked.add_argument("service", choices=SERVICES, nargs="?")
     parked.add_argument("key", type=UUID, nargs="?")
-    parked.add_argument("--reason", help="why it is closed (needed to close)")
+    reasons = parking.CLOSED_BECAUSE
+    parked.add_argument("--reason", choices=reasons, help="why it is closed (needed to close)")
     add("check", _check, "check the published guarantees against everything that is stored")
     add("events", _events, "print the map of events: who says what, and who hears it")
     return parser

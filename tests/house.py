@@ -14,12 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
 from contracts.topics import TOPICS
 from hosting.auth import make_token
+from hosting.ops_pages import make_ops_pages
 from hosting.sign_in import COOKIE, make_sign_in
 from messaging.memory import MemoryBroker
 from messaging.relay import Relay
@@ -31,6 +32,7 @@ from services.intake import service as intake_service
 from services.intake.api import make_api
 from services.intake.commands import Desk
 from services.intake.facilities import load_facilities
+from services.intake.flow_pages import make_flow_pages
 from services.intake.staff_pages import make_staff_pages
 from services.matching import service as matching_service
 from services.matching.mentors import load_roster
@@ -40,6 +42,7 @@ from services.notifications.incoming import Desk as IncomingDesk
 from services.notifications.letters import LetterWriter
 from services.notifications.pages import make_pages
 from services.notifications.sender import Sender
+from services.operating import MENU, OPERATORS, PLACES
 
 DEMO = Path(__file__).parent.parent / "deploy" / "local"
 #: A Tuesday, ten in the morning in Los Angeles.
@@ -203,10 +206,24 @@ class House:
         caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
         return caller
 
-    def intake_app(self) -> Flask:
-        """Intake's web: the API, and the pages of staff."""
+    def intake_app(self, processes: Mapping[str, str] | None = None) -> Flask:
+        """Intake's web: the API, and the pages of staff and of operations."""
         blueprints = [make_api(self.desk, mode="sandbox"), make_staff_pages(self.desk)]
+        blueprints += [make_flow_pages(self.intake, processes or {}), self._ops_pages("intake")]
         return self._intake.foundation.web("", [*blueprints, make_sign_in(self._intake.accounts)])
+
+    def matching_app(self) -> Flask:
+        """Matching's web: the pages of operations."""
+        return self._matching.foundation.web("/matching", [self._ops_pages("matching")])
+
+    def notifications_app(self) -> Flask:
+        """Notifications' web, as operations see it."""
+        ops = self._ops_pages("notifications")
+        return self._notifications.foundation.web("/messages", [ops])
+
+    def _ops_pages(self, service: str) -> Blueprint:
+        participant, prefix = self.participants[service], PLACES[service]
+        return make_ops_pages(participant, prefix, may=OPERATORS, menu=MENU, places=PLACES)
 
     def account(self, role: str, scope: str) -> str:
         """An account of this role, whose password is a long one; its address."""
@@ -217,11 +234,11 @@ class House:
             self._intake.accounts.make(login, "a long password", role, scope, datetime.now(UTC))
         return login
 
-    def browser(self, role: str, scope: str = "north") -> FlaskClient:
-        """A browser in which somebody of this role is signed in."""
+    def browser(self, role: str, scope: str = "north", app: Flask | None = None) -> FlaskClient:
+        """A browser in which somebody of this role is signed in; on intake's pages by default."""
         accounts, now = self._intake.accounts, datetime.now(UTC)
         secret = accounts.use_link(accounts.make_link(self.account(role, scope), now), now)
-        browser = self.intake_app().test_client()
+        browser = (app or self.intake_app()).test_client()
         browser.set_cookie(COOKIE, secret or "")
         return browser
 

@@ -22,7 +22,7 @@ from services.command_line import main as services
 HERE = Path(__file__).parent
 ZONE = ZoneInfo("America/Los_Angeles")
 FACILITIES = ("north", "south")
-STAFF = ("clerk", "coordinator")
+STAFF = ("clerk", "coordinator", "operations", "administrator")
 OPENS = 10
 PATIENCE_SECONDS = 30
 Say = Callable[[str], None]

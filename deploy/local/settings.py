@@ -139,12 +139,24 @@ def derived(var: Path, front_port: int, chosen: Mapping[str, str]) -> dict[str, 
             f"{role}:{chosen[password_setting(role)]}@{postgres}/{database}"
             for setting, (role, database) in DATABASE_URLS.items()
         },
+        "INTAKE_PROCESSES": processes(chosen),
         **{
             f"{service}_METRICS_FOLDER": str(var / "metrics" / service.lower())
             for service in SERVICES
         },
         **{public: public_key_of(chosen[private]) for public, private in MASTER_KEYS.items()},
     }
+
+
+def processes(chosen: Mapping[str, str]) -> str:
+    """Where each process says how it is, for the pages of operations."""
+    doors = {"INTAKE": "", "MATCHING": "/matching", "NOTIFICATIONS": "/messages"}
+    return ",".join(
+        f"{service.lower()}-{kind.lower()}=http://127.0.0.1:{chosen[f'{service}_{kind}_METRICS_PORT']}"
+        f"{doors[service] if kind == 'WEB' else ''}"
+        for service in SERVICES
+        for kind in ("WEB", "WORKER")
+    )
 
 
 def engines_elsewhere(environment: Mapping[str, str]) -> dict[str, str]:

@@ -176,7 +176,9 @@ def message_handed_over(event: MessageHandedOver, work: Work) -> Iterable[Event]
     discharge = work.store.discharge(event.discharge_id)
     if discharge is not None and event.purpose == "first":
         _measure(work, metrics.FIRST_MESSAGE, discharge, event.at)
-    _tell_message(work, event, "message_handed_over", template=event.template)
+    _tell_message(
+        work, event, "message_handed_over", template=event.template, attempt=event.attempt
+    )
     return ()
 
 
@@ -259,7 +261,11 @@ def key_released(event: KeyReleased, work: Work) -> Iterable[Event]:
     if event.closed:
         open_one = work.store.latest_open(event.subject_id)
         work.store.open_task("given_up", event.subject_id, open_one)
-    work.store.step(event.subject_id, None, "released", by=event.service, closed=event.closed)
+    who = {"account": str(event.by)} if event.by else {}
+    why = {"because": event.because} if event.because else {}
+    work.store.step(
+        event.subject_id, None, "released", by=event.service, closed=event.closed, **who, **why
+    )
     return ()
 
 
@@ -329,6 +335,8 @@ def _measure(work: Work, into: Histogram, discharge: Discharge, reached_at: date
 
 
 def _tell(work: Work, event: Any, what: str, **words: Any) -> None:
+    named = getattr(event, "assignment_id", None)
+    words["assignment_id"] = str(named) if named else None
     kept = {name: value for name, value in words.items() if value is not None}
     work.store.step(event.client_id, event.discharge_id, what, **kept)
 

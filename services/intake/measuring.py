@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from hosting.metrics import machine_time
 from services.intake import metrics
 from services.intake.domain import STATES, TASKS
+from services.intake.flow import LISTS
 
 #: In the other states nobody waits, and there may be very many of them.
 _WAITED_FOR = tuple(state for state in STATES if state not in ("in_contact", "closed"))
@@ -32,7 +33,7 @@ def measure_discharges(conn: Connection, now: datetime) -> None:
 
 
 def measure_tasks(conn: Connection, now: datetime) -> None:
-    """How many tasks of each kind are open, and since when."""
+    """How many tasks of each kind are open, and since when one waits that nobody took over."""
     found = {row.kind: row for row in conn.execute(_TASKS)}
     for kind in TASKS:
         row = found.get(kind)
@@ -57,25 +58,8 @@ _PAST_PROMISE = text(
     f" WHERE {_UNDER_WAY} AND state = 'waiting' AND accepted_at"
     " + make_interval(hours => CAST(facility.settings ->> 'promised_hours' AS integer)) < :now"
 )
-# The last word about the first message counts: one that waits for its recipient's hours is not
-# late before they open, and one that will not leave has made a task. Whoever was welcomed for the
-# discharge that this one replaced, in the same moment, is not welcomed again.
-_UNWELCOMED = text(
-    "SELECT count(*), min(since) FROM ("
-    " SELECT coalesce(CAST(last.words ->> 'until' AS timestamptz), said_at) AS since"
-    " FROM discharge LEFT JOIN LATERAL ("
-    "  SELECT what, words FROM step WHERE step.client_id = discharge.client_id"
-    "  AND step.discharge_id = discharge.id AND words ->> 'purpose' = 'first'"
-    "  ORDER BY place DESC LIMIT 1) AS last ON true"
-    f" WHERE {_UNDER_WAY} AND state NOT IN ('held', 'parked') AND said_at IS NOT NULL"
-    " AND (last.what IS NULL OR last.what = 'message_delayed'"
-    "  OR last.words ->> 'next_channel' IS NOT NULL OR last.words ->> 'because' = 'next_channel')"
-    " AND NOT EXISTS (SELECT FROM step WHERE step.client_id = discharge.client_id"
-    "  AND step.what = 'closed' AND step.at = discharge.said_at"
-    "  AND step.words ->> 'because' = 'a later discharge')"
-    ") AS unwelcomed WHERE since <= :now"
-)
+_UNWELCOMED = text(f"SELECT count(*), min(since) FROM ({LISTS['unwelcomed'].rows}) AS listed")
 _TASKS = text(
-    "SELECT kind, count(*) AS number, min(opened_at) AS oldest FROM task"
-    " WHERE done_at IS NULL GROUP BY kind"
+    "SELECT kind, count(*) AS number, min(opened_at) FILTER (WHERE taken_at IS NULL) AS oldest"
+    " FROM task WHERE done_at IS NULL GROUP BY kind"
 )

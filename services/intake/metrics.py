@@ -61,7 +61,7 @@ TASKS = Gauge(
 )
 OLDEST_TASK = Gauge(
     "intake_oldest_open_task_timestamp_seconds",
-    "When the oldest task of a kind that is not done was opened; 0 when there is none.",
+    "When the oldest open task of a kind that nobody took over was opened; 0 without one.",
     ["kind"],
     multiprocess_mode="max",
 )

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flask import Flask
+from flask import Blueprint, Flask
 
 from hosting.accounts import Accounts
+from hosting.ops_pages import make_ops_pages
 from hosting.service import Foundation, lay_foundation
-from hosting.settings import ServiceSettings, read
+from hosting.settings import read
 from hosting.sign_in import make_sign_in
 from messaging.work import Participant
 from services.intake.api import make_api
 from services.intake.commands import Desk
+from services.intake.flow_pages import make_flow_pages
 from services.intake.handlers import ON, TIMERS
 from services.intake.measuring import measure_discharges, measure_tasks
+from services.intake.settings import IntakeSettings, read_processes
 from services.intake.staff_pages import make_staff_pages
 from services.intake.store import Store
+from services.operating import MENU, OPERATORS, PLACES
 
 NAME = "intake"
 PREFIX = ""
@@ -29,6 +33,7 @@ class Intake:
 
     foundation: Foundation
     participant: Participant
+    processes: Mapping[str, str]
 
     @property
     def desk(self) -> Desk:
@@ -36,10 +41,19 @@ class Intake:
         return Desk(participant=self.participant, tokens=self.foundation.tokens)
 
     def web(self) -> Flask:
-        """The two doors, tasks and stories, and the pages of staff with their sign-in."""
+        """The two doors, and the pages of staff and of operations with their sign-in."""
         mode = self.foundation.settings.mode
         blueprints = [make_api(self.desk, mode=mode), make_staff_pages(self.desk)]
-        return self.foundation.web(PREFIX, [*blueprints, make_sign_in(self.accounts)])
+        return self.foundation.web(
+            PREFIX, [*blueprints, *self.ops_pages(), make_sign_in(self.accounts)]
+        )
+
+    def ops_pages(self) -> list[Blueprint]:
+        """The flow, and what every service shows of itself."""
+        return [
+            make_flow_pages(self.participant, self.processes),
+            make_ops_pages(self.participant, PREFIX, may=OPERATORS, menu=MENU, places=PLACES),
+        ]
 
     @property
     def accounts(self) -> Accounts:
@@ -55,9 +69,11 @@ class Intake:
 
 def build(environ: Mapping[str, str] | None = None) -> Intake:
     """The service from an environment, its own by default; raises ``SettingsError``."""
-    foundation = lay_foundation(NAME, read(ServiceSettings, NAME, environ))
+    settings = read(IntakeSettings, NAME, environ)
+    foundation = lay_foundation(NAME, settings)
     participant = foundation.participant(on=ON, timers=TIMERS, open_store=Store)
-    return Intake(foundation=foundation, participant=participant)
+    processes = read_processes(settings.processes)
+    return Intake(foundation=foundation, participant=participant, processes=processes)
 
 
 def web() -> Flask:

@@ -18,6 +18,7 @@ from services.intake.entry_pages import add_entry_pages
 from services.intake.finding import needed_nobody
 from services.intake.page_parts import STAFF, facility_of, id_in, see, when
 from services.intake.story import open_tasks, people_of
+from services.operating import OPERATORS
 
 TEMPLATES = Path(__file__).parent / "page_templates"
 
@@ -33,9 +34,9 @@ def make_staff_pages(desk: Desk) -> Blueprint:
 
 def _add_today(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/")
-    @needs_role(*STAFF)
-    def today() -> str:
-        return _today(desk, [])
+    @needs_role(*STAFF, *OPERATORS)
+    def today() -> str | Response:
+        return see("/ops/") if g.who.role in OPERATORS else _today(desk, [])
 
     @pages.post("/tasks/<task_id>/done")
     @needs_role(*STAFF)

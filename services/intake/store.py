@@ -128,6 +128,11 @@ TASK = Table(
     Index("task_of_facility", "facility_id", "due_at", postgresql_where=text("done_at IS NULL")),
     Index("task_of_kind", "kind", "opened_at", postgresql_where=text("done_at IS NULL")),
 )
+#: The id that a step names beside client and discharge, and the two steps that are measured; in
+#: these very words, so that the indexes are used.
+NAMED = "(coalesce(words ->> 'message_id', words ->> 'assignment_id'))"
+WELCOMED = "(what = 'message_handed_over' AND words ->> 'purpose' = 'first')"
+TALKED = "(what = 'first_contact')"
 STEP = Table(
     "step",
     METADATA,
@@ -140,6 +145,9 @@ STEP = Table(
     Column("event_id", Uuid, unique=True),
     Column("words", JSONB, nullable=False),
     Index("step_of_client", "client_id", "place"),
+    # What else a step names: a message, or an assignment.
+    Index("step_naming", text(NAMED), postgresql_where=text(f"{NAMED} IS NOT NULL")),
+    Index("step_reached", "what", "at", postgresql_where=text(f"{WELCOMED} OR {TALKED}")),
 )
 #: What clients are found by: keyed tokens of beginnings of names, and of ends of numbers.
 SEARCH_TOKEN = Table(

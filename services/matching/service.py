@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from flask import Flask
 
+from hosting.ops_pages import make_ops_pages
 from hosting.service import Foundation, lay_foundation
 from hosting.settings import ServiceSettings, read
 from messaging.work import Participant
@@ -14,6 +15,7 @@ from services.matching.handlers import ON, TIMERS
 from services.matching.measuring import measure_offers
 from services.matching.placing import place_seekers
 from services.matching.store import Store
+from services.operating import MENU, OPERATORS, PLACES
 
 NAME = "matching"
 PREFIX = "/matching"
@@ -27,8 +29,9 @@ class Matching:
     participant: Participant
 
     def web(self) -> Flask:
-        """Health only, until coordinators get their pages."""
-        return self.foundation.web(PREFIX, [])
+        """The pages of operations."""
+        ops = make_ops_pages(self.participant, PREFIX, may=OPERATORS, menu=MENU, places=PLACES)
+        return self.foundation.web(PREFIX, [ops])
 
     def worker(self) -> None:
         """Relay, consumer, timers and metrics."""

@@ -8,6 +8,7 @@ from functools import partial
 
 from flask import Flask
 
+from hosting.ops_pages import make_ops_pages
 from hosting.service import Foundation, lay_foundation
 from hosting.settings import read
 from messaging.work import Participant
@@ -22,6 +23,7 @@ from services.notifications.pages import make_pages
 from services.notifications.sender import Sender
 from services.notifications.settings import NotificationsSettings, check_mode
 from services.notifications.store import Store
+from services.operating import MENU, OPERATORS, PLACES
 
 NAME = "notifications"
 PREFIX = "/messages"
@@ -37,7 +39,7 @@ class Notifications:
     allowed: frozenset[str] | None
 
     def web(self) -> Flask:
-        """Webhooks, cards and answers."""
+        """Webhooks, cards and answers, and the pages of operations."""
         desk = Desk(participant=self.participant, tokens=self.foundation.tokens)
         pages = make_pages(
             self.participant,
@@ -45,7 +47,8 @@ class Notifications:
             twilio_token=self.settings.twilio_token,
             public_url=self.settings.public_url,
         )
-        return self.foundation.web(PREFIX, [pages])
+        ops = make_ops_pages(self.participant, PREFIX, may=OPERATORS, menu=MENU, places=PLACES)
+        return self.foundation.web(PREFIX, [pages, ops])
 
     def sender(self) -> Sender:
         """The loop that hands messages over."""

@@ -11,14 +11,17 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import create_engine
 
+from hosting.ops_pages import make_ops_pages
 from hosting.sign_in import make_sign_in
 from hosting.web import make_app
 from services.intake.api import make_api
+from services.intake.flow_pages import make_flow_pages
 from services.intake.handlers import ON as INTAKE_ON
 from services.intake.staff_pages import make_staff_pages
 from services.notifications.pages import make_pages
 from services.notifications.service import CHANNELS
 from services.notifications.wording import PURPOSES, TEMPLATES
+from services.operating import MENU, OPERATORS, PLACES
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = {"method", "route", "code", "topic", "outcome", "channel", "loop", "error", "le"}
@@ -29,11 +32,16 @@ _NOBODY: Any = None
 def _apps() -> list[Any]:
     away = create_engine("postgresql+psycopg://nobody@127.0.0.1:9/none")
     desk: Any = type("Desk", (), {"participant": None, "tokens": None})()
-    blueprints = {
+    blueprints: dict[str, list[Any]] = {
         "": [make_api(desk, mode="sandbox"), make_staff_pages(desk), make_sign_in(_NOBODY)],
         "/matching": [],
         "/messages": [make_pages(_NOBODY, _NOBODY, twilio_token="t", public_url="u")],
     }
+    participant: Any = type("Participant", (), {"name": "app"})()
+    blueprints[""].append(make_flow_pages(participant, {}))
+    for prefix, made in blueprints.items():
+        ops = make_ops_pages(participant, prefix, may=OPERATORS, menu=MENU, places=PLACES)
+        made.append(ops)
     return [
         make_app(
             f"app{number}",

@@ -10,6 +10,7 @@ from contracts.sealed import PURPOSES
 from deploy.local.settings import ROLES
 from hosting.settings import ServiceSettings
 from services.event_map import BEGIN, END, event_map
+from services.intake.settings import IntakeSettings
 from services.notifications.settings import NotificationsSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,11 @@ ELSEWHERE = {
 
 def _settings() -> set[str]:
     names: set[str] = set()
-    for cls, services in ((ServiceSettings, SERVICES), (NotificationsSettings, SERVICES[2:])):
+    for cls, services in (
+        (ServiceSettings, SERVICES),
+        (IntakeSettings, SERVICES[:1]),
+        (NotificationsSettings, SERVICES[2:]),
+    ):
         for declared in fields(cls):
             for service in services:
                 name = declared.metadata["env"].replace("{S}", service)

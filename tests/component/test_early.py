@@ -96,7 +96,7 @@ def test_what_came_early_while_its_key_was_parked_is_applied_with_its_release(ho
     Subscriber(house.intake, InAnyOrder([[freeing]], random.Random(0))).step()
     assert 1 == _count(house, "early")
 
-    parking.close(house.intake, client, because="tried")
+    parking.close(house.intake, client, because="not_ours")
 
     assert 0 == _count(house, "early")
     assert 2 == _count(house, "inbox")

@@ -6,15 +6,18 @@ import re
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
 from services.roles import ROLES
 from tests.house import House
 
+OPERATORS = {"operations", "administrator"}
 #: Every page and who may call it; all others are shown the way out.
 MAY = {
-    ("GET", "/"): {"clerk", "coordinator"},
+    # Operations are led on to the flow.
+    ("GET", "/"): {"clerk", "coordinator", *OPERATORS},
     ("POST", "/tasks/<task_id>/done"): {"clerk", "coordinator"},
     ("POST", "/tasks/<task_id>/take"): {"clerk", "coordinator"},
     ("POST", "/tasks/<task_id>/give-back"): {"clerk", "coordinator"},
@@ -33,6 +36,23 @@ MAY = {
     ("GET", "/discharges/<discharge_id>/cancel"): {"clerk", "coordinator"},
     ("POST", "/discharges/<discharge_id>/cancel"): {"clerk", "coordinator"},
     ("POST", "/sign-out"): set(ROLES),
+    ("GET", "/ops/"): OPERATORS,
+    ("GET", "/ops/now"): OPERATORS,
+    ("GET", "/ops/list/<name>"): OPERATORS,
+    ("GET", "/ops/messages"): OPERATORS,
+    ("GET", "/ops/follow"): OPERATORS,
+    **{
+        (method, f"{prefix}/ops/{page}"): OPERATORS
+        for prefix in ("", "/matching", "/messages")
+        for method, page in (
+            ("GET", "parked"),
+            ("POST", "parked/replay"),
+            ("POST", "parked/replay-group"),
+            ("POST", "parked/close"),
+            ("GET", "under-way"),
+            ("GET", "hops"),
+        )
+    },
 }
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
@@ -173,11 +193,24 @@ def test_what_people_typed_is_shown_and_never_run(center: House) -> None:
         assert "<script>alert" not in clerk.get(path).get_data(as_text=True)
 
 
+def apps(house: House) -> list[Flask]:
+    """The webs of all services, as their pages are reached at the front door."""
+    return [house.intake_app(), house.matching_app(), house.notifications_app()]
+
+
+def whose(house: House, path: str) -> Flask:
+    """The web that a path leads to at the front door."""
+    intake, matching, notifications = apps(house)
+    prefixes = {"matching": matching, "messages": notifications}
+    return prefixes.get(path.split("/")[1], intake)
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_every_role_may_call_what_the_table_says(center: House, role: str) -> None:
-    browser = center.browser(role)
+    browsers = {app.name: center.browser(role, app=app) for app in apps(center)}
     for (method, path), roles in MAY.items():
         address = re.sub("<.*?>", NOBODY, path)
+        browser = browsers[whose(center, path).name]
         answer = browser.open(address, method=method, data={"form_token": "not ours"})
         # Of its own role a form is refused for its token, and a page is not found.
         refused = answer.status_code == 403
@@ -187,10 +220,9 @@ def test_every_role_may_call_what_the_table_says(center: House, role: str) -> No
 def test_the_table_names_every_page(center: House) -> None:
     pages = {
         (method, rule.rule)
-        for rule in center.intake_app().url_map.iter_rules()
-        if getattr(center.intake_app().view_functions[rule.endpoint], "guard", "").startswith(
-            "roles"
-        )
+        for app in apps(center)
+        for rule in app.url_map.iter_rules()
+        if getattr(app.view_functions[rule.endpoint], "guard", "").startswith("roles")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
 

@@ -333,7 +333,7 @@ def _closed_by_command(running: Running, service: str, key: str) -> None:
     assert 0 == shown.returncode, shown.stderr
     again = running.services("parked", "replay", service, key)
     assert 1 == again.returncode, again.stdout + again.stderr
-    closed = running.services("parked", "close", service, key, "--reason", "not ours")
+    closed = running.services("parked", "close", service, key, "--reason", "not_ours")
     assert 0 == closed.returncode, closed.stderr
 
 
@@ -342,7 +342,7 @@ def _closed(running: Running, service: str, keys: list[str]) -> None:
     built = import_module(f"services.{service}.service").build(running.settings)
     for key in keys:
         assert not parking.replay(built.participant, UUID(key))
-        parking.close(built.participant, UUID(key), because="not ours")
+        parking.close(built.participant, UUID(key), because="not_ours")
     built.foundation.database.dispose()
     built.foundation.access.dispose()
     built.foundation.keyring.close()
@@ -379,7 +379,9 @@ def test_a_client_whose_event_was_closed_is_heard_again_afterwards(
     _put_body(running, client_id, place, bytes(body))
     assert {("notifications", client_id)} == _parked(running)
 
-    closed = running.services("parked", "close", "notifications", client_id, "--reason", "cut")
+    closed = running.services(
+        "parked", "close", "notifications", client_id, "--reason", "unreadable"
+    )
     _put_email(running, number, "second@peers.example")
 
     assert client_id == parked["client_id"]

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "intake_0004"
-down_revision = "intake_0001"
+revision = "intake_0004_finding"
+down_revision = "intake_0003_following"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,147 @@
+"""Ask every process how it is, all at once, and never wait long for one that is away.
+
+Intake's database says nothing about the others' outboxes, lag and loops, and Prometheus may be
+away or not be there: the processes themselves are asked, as Prometheus would ask them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+#: A process that says nothing for so long is told as away.
+PATIENCE_SECONDS = 1.0
+#: A consumer that did not hear the broker for so long has lost it.
+SILENT_SECONDS = 30.0
+_WANTED = {
+    "outbox_pending_records",
+    "outbox_oldest_pending_timestamp_seconds",
+    "parked_keys",
+    "early_events",
+    "consumer_lag_seconds",
+    "consumer_last_poll_timestamp_seconds",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """How a process is: what it says of itself, and what a worker has counted."""
+
+    name: str
+    is_ready: bool
+    says: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def service(self) -> str:
+        """Whose process it is."""
+        return self.name.partition("-")[0]
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether its numbers are known: webs have none, and a worker away has told none."""
+        return "parked_keys" in self.numbers
+
+    @property
+    def pending(self) -> int:
+        """Events not yet published."""
+        return int(self.numbers.get("outbox_pending_records", 0))
+
+    @property
+    def parked(self) -> int:
+        """Parked keys."""
+        return int(self.numbers.get("parked_keys", 0))
+
+    @property
+    def early(self) -> int:
+        """Early events."""
+        return int(self.numbers.get("early_events", 0))
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How old the oldest event is that it has not applied; None where that is not known."""
+        return self.numbers.get("consumer_lag_seconds") if self.hears_broker else None
+
+    @property
+    def outbox_age_seconds(self) -> float:
+        """How long the oldest unpublished event waits."""
+        since = self.numbers.get("outbox_oldest_pending_timestamp_seconds", 0)
+        return max(_machine_time() - since, 0) if since else 0
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long its consumer has not heard from the broker."""
+        return _machine_time() - self.numbers.get("consumer_last_poll_timestamp_seconds", 0)
+
+    @property
+    def hears_broker(self) -> bool:
+        """Whether its consumer has heard from the broker just now."""
+        return self.silent_seconds < SILENT_SECONDS
+
+
+def ask_all(addresses: Mapping[str, str]) -> list[Process]:
+    """How each process is, in the order of the setting; those away are told as such."""
+    if not addresses:
+        return []
+    with ThreadPoolExecutor(max_workers=2 * len(addresses)) as pool:
+        states = {name: pool.submit(_state, url) for name, url in addresses.items()}
+        counts = {
+            name: pool.submit(_numbers, url)
+            for name, url in addresses.items()
+            if name.endswith("-worker")
+        }
+        return [
+            Process(
+                name=name,
+                is_ready=state.result()[0],
+                says=state.result()[1],
+                numbers=counts[name].result() if name in counts else {},
+            )
+            for name, state in states.items()
+        ]
+
+
+def databases(processes: Iterable[Process]) -> dict[str, str]:
+    """Service -> whether its database answers, as far as its processes can say."""
+    found: dict[str, str] = {}
+    for process in processes:
+        if "database is away" in process.says:
+            found[process.service] = "away"
+        elif process.is_ready:
+            found.setdefault(process.service, "answers")
+    return {process.service: found.get(process.service, "unknown") for process in processes}
+
+
+def _machine_time() -> float:
+    """Metrics tell moments by the machine's clock, which the sandbox never moves."""
+    return datetime.now(UTC).timestamp()
+
+
+def _state(url: str) -> tuple[bool, str]:
+    try:
+        answer = requests.get(f"{url}/readyz", timeout=PATIENCE_SECONDS)
+    except requests.RequestException:
+        return False, "does not answer"
+    says = answer.text.strip()[:100] if answer.headers["Content-Type"] else ""
+    return answer.status_code == 200, says
+
+
+def _numbers(url: str) -> dict[str, float]:
+    parts = urlsplit(url)
+    try:
+        answer = requests.get(f"{parts.scheme}://{parts.netloc}/metrics", timeout=PATIENCE_SECONDS)
+        families = list(text_string_to_metric_families(answer.text))
+    except (requests.RequestException, ValueError):
+        return {}
+    return {
+        sample.name: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name in _WANTED
+    }
