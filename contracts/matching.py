@@ -56,7 +56,10 @@ class MentorChanged(Event, says="matching", key="mentor_id"):
 
 @dataclass(frozen=True, kw_only=True)
 class AssignmentOffered(Event, says="matching", key="client_id", also=("mentor_id",)):
-    """A mentor is asked; the offer takes a place until it is answered or expires."""
+    """A mentor is asked; the offer takes a place until it is answered or expires.
+
+    ``decided_by`` is the account of the person who chose, where it was not the rules.
+    """
 
     client_id: UUID
     discharge_id: UUID
@@ -65,11 +68,15 @@ class AssignmentOffered(Event, says="matching", key="client_id", also=("mentor_i
     offered_at: datetime
     answer_by: datetime
     why: Annotated[Why | Sealed | Destroyed, Seal("identity", Why)]
+    decided_by: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MentorAssigned(Event, says="matching", key="client_id", also=("mentor_id",)):
-    """A mentor now stands beside this client, and calls by the time named."""
+    """A mentor now stands beside this client, and calls by the time named.
+
+    ``decided_by`` is the account of the person who chose, where it was not the rules.
+    """
 
     client_id: UUID
     discharge_id: UUID
@@ -79,6 +86,7 @@ class MentorAssigned(Event, says="matching", key="client_id", also=("mentor_id",
     call_by: datetime
     why: Annotated[Why | Sealed | Destroyed, Seal("identity", Why)]
     kept: bool = False
+    decided_by: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +136,8 @@ class FirstContactMade(Event, says="matching", key="client_id", also=("mentor_id
 @dataclass(frozen=True, kw_only=True)
 class AssignmentEnded(Event, says="matching", key="client_id", also=("mentor_id",)):
     """An offer or an assignment is over. ``reason``: client_declined, client_wants_another,
-    mentor_stopped, cancelled, held, died.
+    coordinator_wants_another, mentor_stopped, cancelled, held, died. ``decided_by`` is the account
+    of the coordinator.
     """
 
     client_id: UUID
@@ -137,3 +146,4 @@ class AssignmentEnded(Event, says="matching", key="client_id", also=("mentor_id"
     mentor_id: UUID
     reason: str
     ended_at: datetime
+    decided_by: UUID | None = None

@@ -35,6 +35,8 @@ from services.intake.facilities import load_facilities
 from services.intake.flow_pages import make_flow_pages
 from services.intake.staff_pages import make_staff_pages
 from services.matching import service as matching_service
+from services.matching.coordinator_pages import make_coordinator_pages
+from services.matching.loading import RosterLoader
 from services.matching.mentors import load_roster
 from services.notifications import service as notifications_service
 from services.notifications.channels import Channel, Letter, Outcome
@@ -126,6 +128,7 @@ class House:
         self.sender = self._make_sender()
         self._relays = [Relay(n, p.engine, self.broker.writer()) for n, p in self._each()]
         self._subscribers = [self._make_subscriber(name) for name in _NAMES]
+        self._loader = RosterLoader(self.matching)
         self._timers = [TimerLoop(p) for _, p in self._each()]
 
     def settle(self, *, deaf: str | None = None) -> None:
@@ -133,7 +136,7 @@ class House:
         hearing = [s for n, s in zip(_NAMES, self._subscribers, strict=True) if n != deaf]
         for _ in range(200):
             before = self._progress()
-            loops = (*self._timers, self.sender, *self._relays, *hearing)
+            loops = (*self._timers, self._loader, self.sender, *self._relays, *hearing)
             busy = [loop.step() for loop in loops]
             if not any(busy) and self._progress() == before:
                 return
@@ -213,8 +216,9 @@ class House:
         return self._intake.foundation.web("", [*blueprints, make_sign_in(self._intake.accounts)])
 
     def matching_app(self) -> Flask:
-        """Matching's web: the pages of operations."""
-        return self._matching.foundation.web("/matching", [self._ops_pages("matching")])
+        """Matching's web: the pages of coordinators, and of operations."""
+        pages = make_coordinator_pages(self.matching)
+        return self._matching.foundation.web("/matching", [pages, self._ops_pages("matching")])
 
     def notifications_app(self) -> Flask:
         """Notifications' web, as operations see it."""

@@ -52,6 +52,9 @@ _REPLY_TASKS = {
     "stop": "stopped",
 }
 
+#: Reasons for which an assignment ends and somebody else is looked for.
+_LOOKS_ON = ("client_wants_another", "coordinator_wants_another", "mentor_stopped")
+
 #: Reasons for which a message is withdrawn as a matter of course, and nobody needs to act.
 _ORDINARY = frozenset(
     {
@@ -165,7 +168,7 @@ def assignment_ended(event: AssignmentEnded, work: Work) -> Iterable[Event]:
                 next_by=None,
             )
             work.store.open_task("client_declined", discharge.id, discharge)
-        elif event.reason in ("client_wants_another", "mentor_stopped"):
+        elif event.reason in _LOOKS_ON:
             _looking(event, work)
     _tell(work, event, "assignment_ended", because=event.reason)
     return ()

@@ -75,6 +75,25 @@ class Chosen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judged:
+    """How a mentor stands to a client now: the rules that keep them out, or what speaks for them.
+
+    Points, parts and reasons are those of mentors who may be chosen by somebody.
+    """
+
+    mentor_id: UUID
+    failed: tuple[str, ...]
+    points: int = 0
+    parts: tuple[tuple[str, int], ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def may_be_chosen_by_hand(self) -> bool:
+        """Whether nothing but soft rules keeps them out."""
+        return SOFT.issuperset(self.failed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Nobody:
     """Nobody can be chosen: how many mentors each rule removes, and for how many it is the
     only one that does. Rules that remove nobody are left out.
@@ -98,6 +117,34 @@ def choose(seeker: Seeker, candidates: Iterable[Candidate], rules: Rules) -> Cho
         points=sum(points for _, points in parts),
         parts=parts,
         why=_why_this_one(seeker, best, rules, among=len(suitable)),
+    )
+
+
+def rank(seeker: Seeker, candidates: Iterable[Candidate], rules: Rules) -> list[Judged]:
+    """Every mentor: first those who can be chosen, in the order in which they would be."""
+    known = {candidate.mentor_id: candidate for candidate in candidates}
+
+    def order(judged: Judged) -> tuple[bool, bool, int, int, bytes]:
+        candidate = known[judged.mentor_id]
+        by_hand = judged.may_be_chosen_by_hand
+        lot = _lot(seeker, candidate)
+        return (bool(judged.failed), not by_hand, -judged.points, candidate.load, lot)
+
+    return sorted((judge(seeker, one, rules) for one in known.values()), key=order)
+
+
+def judge(seeker: Seeker, candidate: Candidate, rules: Rules) -> Judged:
+    """What every rule says of one mentor."""
+    failed = _failed(seeker, candidate, rules)
+    if not SOFT.issuperset(failed):
+        return Judged(mentor_id=candidate.mentor_id, failed=failed)
+    parts = _parts(seeker, candidate, rules)
+    return Judged(
+        mentor_id=candidate.mentor_id,
+        failed=failed,
+        points=sum(points for _, points in parts),
+        parts=parts,
+        reasons=tuple(_reasons(seeker, candidate, rules)),
     )
 
 
@@ -185,6 +232,10 @@ REQUIRED: Mapping[str, Callable[[Seeker, Candidate, Rules], bool]] = MappingProx
         "refused": was_not_refused,
     }
 )
+
+#: What a coordinator who gives a reason may set aside: what the client wished or is at ease with,
+#: and what the facility asks for. Never law, route, capacity, state, or somebody's no.
+SOFT = frozenset({"language", "gender", "age_band", "recovery"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,6 +329,16 @@ PREFERRED: Mapping[str, tuple[int, Callable[[Seeker, Candidate, Rules], int]]] =
     }
 )
 
+#: How a part of the points is told to a coordinator.
+PART_TOLD: Mapping[str, str] = MappingProxyType(
+    {
+        "pathways": "shared pathways",
+        "needs": "strengths for the needs",
+        "room": "room on the caseload",
+        "zone": "same time of day",
+    }
+)
+
 
 def _suitable(seeker: Seeker, everyone: Sequence[Candidate], rules: Rules) -> Sequence[Candidate]:
     left = everyone
@@ -355,10 +416,7 @@ def _reasons(seeker: Seeker, best: Candidate, rules: Rules) -> Iterator[str]:
 
 
 def _nobody(seeker: Seeker, everyone: Sequence[Candidate], rules: Rules) -> Nobody:
-    failed = [
-        [name for name, allows in REQUIRED.items() if not allows(seeker, candidate, rules)]
-        for candidate in everyone
-    ]
+    failed = [_failed(seeker, candidate, rules) for candidate in everyone]
     removed = _in_order_of_rules(Counter(name for names in failed for name in names))
     only_blocker = _in_order_of_rules(Counter(names[0] for names in failed if len(names) == 1))
     return Nobody(
@@ -367,6 +425,10 @@ def _nobody(seeker: Seeker, everyone: Sequence[Candidate], rules: Rules) -> Nobo
         why=_why_nobody(removed, among=len(everyone)),
         change=_change(only_blocker),
     )
+
+
+def _failed(seeker: Seeker, candidate: Candidate, rules: Rules) -> tuple[str, ...]:
+    return tuple(n for n, allows in REQUIRED.items() if not allows(seeker, candidate, rules))
 
 
 def _in_order_of_rules(counts: Mapping[str, int]) -> dict[str, int]:

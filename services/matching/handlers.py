@@ -27,6 +27,7 @@ from contracts.notifications import ReplyReceived
 from contracts.sealed import opened
 from messaging.timers import Timer
 from messaging.work import Work
+from services.matching.loading import forget
 from services.matching.mentors import mentor_state_changed
 from services.matching.placing import assigned, offered
 from services.matching.store import Assignment, Client
@@ -131,10 +132,10 @@ def _client_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
     if current is None:
         return ()
     if event.meaning == "no":
-        return _end(work, current, "client_declined", then="ended")
+        return end(work, current, "client_declined", then="ended")
     if event.meaning == "someone_else" and event.assignment_id in (None, current.id):
         work.store.refuse(current.client_id, current.mentor_id)
-        return _end(work, current, "client_wants_another", then="seeking")
+        return end(work, current, "client_wants_another", then="seeking")
     return ()
 
 
@@ -210,10 +211,13 @@ def _end_of_discharge(
     if current is None:
         work.store.put(replace(client, state=then))
         return ()
-    return _end(work, current, reason, then=then)
+    return end(work, current, reason, then=then)
 
 
-def _end(work: Work, current: Assignment, reason: str, *, then: str) -> Iterable[Event]:
+def end(
+    work: Work, current: Assignment, reason: str, *, then: str, by: UUID | None = None
+) -> Iterable[Event]:
+    """An offer or assignment is over; ``by`` is the account of the person who ended it."""
     _finish(work, current, reason, then=then)
     return (
         AssignmentEnded(
@@ -223,6 +227,7 @@ def _end(work: Work, current: Assignment, reason: str, *, then: str) -> Iterable
             mentor_id=current.mentor_id,
             reason=reason,
             ended_at=work.now,
+            decided_by=by,
         ),
     )
 
@@ -270,4 +275,4 @@ ON: dict[type[Event], list[Any]] = {
     ReplyReceived: [reply_received],
 }
 
-TIMERS: dict[str, Any] = {"answer": answer_is_late}
+TIMERS: dict[str, Any] = {"answer": answer_is_late, "forget": forget}

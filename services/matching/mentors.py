@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +14,7 @@ from contracts.event import Event
 from contracts.matching import MentorChanged, MentorContact, MentorName
 from messaging.sealing import from_json, to_json
 from messaging.work import Participant, Work
-from services.matching.roster import MentorRow, RowError, read_mentors
+from services.matching.roster import MentorRow, RosterRead, RowError, read_mentors
 from services.matching.store import FACILITY, MENTOR
 
 #: How many rows are stored in one transaction.
@@ -45,62 +45,70 @@ def load_roster(
     with participant.engine.connect() as conn:
         rows = conn.execute(select(FACILITY.c.code, FACILITY.c.id))
         facilities = {row.code: row.id for row in rows}
-    known, errors = _at_known_facilities(read.mentors, facilities)
+    known, errors = _at_known_facilities(read, facilities)
     stored = 0
     for start in range(0, len(known), BATCH):
-        stored += _store(participant, known[start : start + BATCH], facilities)
+        stored += _store(participant, known[start : start + BATCH])
     return Loaded(stored=stored, unchanged=len(known) - stored, errors=(*read.errors, *errors))
 
 
 def _at_known_facilities(
-    rows: Sequence[MentorRow], facilities: dict[str, UUID]
+    read: RosterRead, facilities: Mapping[str, UUID]
 ) -> tuple[list[MentorRow], list[RowError]]:
     known: list[MentorRow] = []
     errors: list[RowError] = []
-    for row in rows:
+    for line, row in zip(read.lines, read.mentors, strict=True):
         if set(row.facilities) <= facilities.keys():
             known.append(row)
         else:
-            remedy = f"Mentor {row.code}: use facilities that are loaded here: "
-            errors.append(
-                RowError(line=0, field="facilities", message=remedy + ", ".join(sorted(facilities)))
-            )
+            message = f"Use facilities that are loaded here: {', '.join(sorted(facilities))}"
+            errors.append(RowError(line=line, field="facilities", message=message))
     return known, errors
 
 
-def _store(participant: Participant, rows: Sequence[MentorRow], facilities: dict[str, UUID]) -> int:
+def _store(participant: Participant, rows: Sequence[MentorRow]) -> int:
+    ids = ids_of(participant, rows)
+    stored = 0
+
+    def command(work: Work) -> Iterator[Event]:
+        nonlocal stored
+        stored = yield from put_mentors(work, rows, ids)
+
+    participant.transact(command)
+    return stored
+
+
+def ids_of(participant: Participant, rows: Sequence[MentorRow]) -> dict[str, UUID]:
+    """The id of each mentor by code, a new one where there is none; all of them have keys then."""
     with participant.engine.connect() as conn:
         codes = select(MENTOR.c.code, MENTOR.c.id).where(MENTOR.c.code.in_([r.code for r in rows]))
         ids = {row.code: row.id for row in conn.execute(codes)}
     ids |= {row.code: uuid4() for row in rows if row.code not in ids}
     participant.keyring.make(ids.values())
-    changed: list[UUID] = []
+    return ids
 
-    def command(work: Work) -> Iterator[Event]:
-        changed.clear()
-        work.keys.need(("about", mentor_id) for mentor_id in ids.values())
-        current = {
-            row.id: row
-            for row in work.conn.execute(
-                select(MENTOR)
-                .where(MENTOR.c.id.in_(ids.values()))
-                .order_by(MENTOR.c.id)
-                .with_for_update()
-            )
-        }
-        for row in rows:
-            mentor_id = ids[row.code]
-            before = current.get(mentor_id)
-            if before is not None and work.open_as(MentorRow, from_json(before.profile)) == row:
-                continue
-            changed.append(mentor_id)
-            at = tuple(facilities[code] for code in row.facilities)
-            work.store.eased.update(at)
-            _put(work, mentor_id, row, at, before)
-            yield _changed(work, mentor_id, row, at, row.state)
 
-    participant.transact(command)
-    return len(changed)
+def put_mentors(
+    work: Work, rows: Sequence[MentorRow], ids: Mapping[str, UUID]
+) -> Generator[Event, None, int]:
+    """Store those that differ from what is known of them; how many did."""
+    work.keys.need(("about", mentor_id) for mentor_id in ids.values())
+    query = select(MENTOR).where(MENTOR.c.id.in_(ids.values())).order_by(MENTOR.c.id)
+    current = {row.id: row for row in work.conn.execute(query.with_for_update())}
+    known = work.conn.execute(select(FACILITY.c.code, FACILITY.c.id))
+    facilities = {row.code: row.id for row in known}
+    stored = 0
+    for row in rows:
+        mentor_id = ids[row.code]
+        before = current.get(mentor_id)
+        if before is not None and work.open_as(MentorRow, from_json(before.profile)) == row:
+            continue
+        stored += 1
+        at = tuple(facilities[code] for code in row.facilities)
+        work.store.eased.update(at)
+        _put(work, mentor_id, row, at, before)
+        yield _changed(work, mentor_id, row, at, row.state)
+    return stored
 
 
 def _put(work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], before: Any) -> None:

@@ -17,7 +17,17 @@ from contracts.matching import (
 )
 from hosting.hours import after_open_time, narrower, next_opening, parse_hours
 from messaging.work import Work
-from services.matching.choosing import Candidate, Chosen, Nobody, Rules, Seeker, choose, turn
+from services.matching.choosing import (
+    SOFT,
+    Candidate,
+    Chosen,
+    Nobody,
+    Rules,
+    Seeker,
+    choose,
+    judge,
+    turn,
+)
 from services.matching.roster import MentorRow
 from services.matching.store import Assignment, Client, Facility, Mentor, seeker_of
 
@@ -46,6 +56,26 @@ def place_seekers(work: Work) -> Iterator[Event]:
                 yield from desk.place_waiting()
 
 
+class NotPossible(Exception):
+    """A hard rule keeps a mentor from a client; ``failed`` names it."""
+
+    def __init__(self, failed: tuple[str, ...]) -> None:
+        super().__init__(*failed)
+        self.failed = failed
+
+
+def rules_of(facility: Facility, now: datetime) -> Rules:
+    """What the facility decides about choosing, on its own day."""
+    return Rules(today=now.astimezone(ZoneInfo(facility.time_zone)).date(), asks=facility.asks)
+
+
+def place_by_hand(
+    work: Work, facility: Facility, client: Client, mentor_id: UUID, why: Why, by: UUID
+) -> Event:
+    """Give a client the mentor whom a person chose, within the rules that nobody may set aside."""
+    return _Desk(work, facility).place_by_hand(client, mentor_id, why, by)
+
+
 class _Desk:
     """One facility's mentors during one piece of work."""
 
@@ -54,8 +84,7 @@ class _Desk:
         self._facility = facility
         self._mentors: dict[UUID, Mentor] | None = None
         self._candidates: dict[UUID, Candidate] = {}
-        today = work.now.astimezone(ZoneInfo(facility.time_zone)).date()
-        self._rules = Rules(today=today, asks=facility.asks)
+        self._rules = rules_of(facility, work.now)
 
     def place(self, clients: list[Client]) -> Iterator[Event]:
         """Choose for each of these, in their turn."""
@@ -72,7 +101,7 @@ class _Desk:
             )
             answer = choose(seeker, self._candidates.values(), self._rules)
             if isinstance(answer, Chosen):
-                yield self._assign(seeker, answer)
+                yield self._assign(seeker.client_id, answer.mentor_id, Why(why=answer.why))
             else:
                 yield from self._wait(seeker, answer)
 
@@ -93,10 +122,24 @@ class _Desk:
             self._mentors = {m.id: m for m in self._work.store.mentors_of(self._facility.id)}
             self._candidates = {m.id: m.candidate() for m in self._mentors.values()}
 
-    def _assign(self, seeker: Seeker, chosen: Chosen) -> Event:
+    def place_by_hand(self, client: Client, mentor_id: UUID, why: Why, by: UUID) -> Event:
+        """The mentor whom a person chose; raises ``NotPossible`` when a hard rule forbids it."""
+        refused = self._work.store.refused([client.id]).get(client.id, frozenset())
+        seeker = seeker_of(client, refused)
+        self._load_mentors()
+        if seeker is None or mentor_id not in self._candidates:
+            raise NotPossible(("facility",))
+        judged = judge(seeker, self._candidates[mentor_id], self._rules)
+        if not judged.may_be_chosen_by_hand:
+            raise NotPossible(tuple(name for name in judged.failed if name not in SOFT))
+        return self._assign(client.id, mentor_id, why, by)
+
+    def _assign(
+        self, client_id: UUID, mentor_id: UUID, why: Why, decided_by: UUID | None = None
+    ) -> Event:
         assert self._mentors is not None
-        work, mentor = self._work, self._mentors[chosen.mentor_id]
-        client: Client = work.store.clients[seeker.client_id]
+        work, mentor = self._work, self._mentors[mentor_id]
+        client: Client = work.store.clients[client_id]
         work.store.put(replace(client, state="placed"))
         place = mentor.free_place()
         asks = self._facility.asks
@@ -111,9 +154,9 @@ class _Desk:
             offered_at=work.now if asks else None,
             answer_by=answer_by(mentor.profile, self._facility, work.now) if asks else None,
             assigned_at=None if asks else work.now,
+            decided_by=decided_by,
         )
-        work.store.begin(assignment)
-        why = Why(why=chosen.why)
+        assignment = work.store.begin(assignment, why)
         return offered(work, assignment, why) if asks else assigned(work, assignment, why)
 
     def _hold_place(self, mentor: Mentor, place: int) -> None:
@@ -149,6 +192,7 @@ def offered(work: Work, assignment: Assignment, why: Why) -> AssignmentOffered:
         offered_at=assignment.offered_at or work.now,
         answer_by=assignment.answer_by,
         why=why,
+        decided_by=assignment.decided_by,
     )
 
 
@@ -163,6 +207,7 @@ def assigned(work: Work, assignment: Assignment, why: Why, *, kept: bool = False
         call_by=(assignment.assigned_at or work.now) + CALL_WITHIN,
         why=why,
         kept=kept,
+        decided_by=assignment.decided_by,
     )
 
 

@@ -95,9 +95,10 @@ class RowError:
 
 @dataclass(frozen=True, kw_only=True)
 class RosterRead:
-    """The mentors of the lines without an error, and the errors of the others."""
+    """The mentors of the lines without an error with their lines, and the errors of the others."""
 
     mentors: tuple[MentorRow, ...]
+    lines: tuple[int, ...]
     errors: tuple[RowError, ...]
 
 
@@ -109,17 +110,19 @@ def read_mentors(
         header, *lines = _lines(_decoded(text))
         columns = _columns(header)
     except _FileRefusedError as refused:
-        return RosterRead(mentors=(), errors=refused.errors)
+        return RosterRead(mentors=(), lines=(), errors=refused.errors)
     mentors: list[MentorRow] = []
+    numbers: list[int] = []
     errors: list[RowError] = []
     first_lines: dict[str, int] = {}
     for line in lines:
         read = _mentor(columns, line, first_lines, reveals)
         if isinstance(read, MentorRow):
             mentors.append(read)
+            numbers.append(line.number)
         else:
             errors.extend(read)
-    return RosterRead(mentors=tuple(mentors), errors=tuple(errors))
+    return RosterRead(mentors=tuple(mentors), lines=tuple(numbers), errors=tuple(errors))
 
 
 class _FileRefusedError(Exception):
@@ -209,17 +212,10 @@ def _mentor(
         for column, cell in zip(columns, line.cells, strict=True)
         if cell.strip()
     }
-    faults: dict[str, list[str]] = {}
-    values: Mapping[str, Any] = {}
-    try:
-        values = MENTOR.load(cells)
-    except ValidationError as wrong:
-        faults = dict(wrong.messages_dict)
+    values, faults = read_cells(cells, reveals)
     first = first_lines.setdefault(cells.get("code", "").casefold(), line.number)
     if "code" in cells and first != line.number:
         faults["code"] = [f"This code is on line {first} already: give each mentor their own."]
-    if reveals(cells.get("called", "")):
-        faults["called"] = ["Write a name that says to nobody why people come: clients read it."]
     if not faults:
         return MentorRow(**values)
     return [
@@ -227,6 +223,21 @@ def _mentor(
         for column in MENTOR.fields
         for message in faults.get(column, ())
     ]
+
+
+def read_cells(
+    cells: Mapping[str, str], reveals: Callable[[str], bool]
+) -> tuple[Mapping[str, Any], dict[str, list[str]]]:
+    """One mentor's cells, without the empty ones: their values, and what is wrong by column."""
+    values: Mapping[str, Any] = {}
+    faults: dict[str, list[str]] = {}
+    try:
+        values = MENTOR.load(cells)
+    except ValidationError as wrong:
+        faults = dict(wrong.messages_dict)
+    if reveals(cells.get("called", "")):
+        faults["called"] = ["Write a name that says to nobody why people come: clients read it."]
+    return values, faults
 
 
 def _text(longest: int) -> Callable[[str], str]:

@@ -11,7 +11,9 @@ from hosting.ops_pages import make_ops_pages
 from hosting.service import Foundation, lay_foundation
 from hosting.settings import ServiceSettings, read
 from messaging.work import Participant
+from services.matching.coordinator_pages import make_coordinator_pages
 from services.matching.handlers import ON, TIMERS
+from services.matching.loading import RosterLoader
 from services.matching.measuring import measure_offers
 from services.matching.placing import place_seekers
 from services.matching.store import Store
@@ -29,13 +31,14 @@ class Matching:
     participant: Participant
 
     def web(self) -> Flask:
-        """The pages of operations."""
+        """The pages of coordinators, and of operations."""
         ops = make_ops_pages(self.participant, PREFIX, may=OPERATORS, menu=MENU, places=PLACES)
-        return self.foundation.web(PREFIX, [ops])
+        return self.foundation.web(PREFIX, [make_coordinator_pages(self.participant), ops])
 
     def worker(self) -> None:
-        """Relay, consumer, timers and metrics."""
-        self.foundation.run_worker(self.participant, measures=[measure_offers])
+        """Relay, consumer, timers, metrics, and the loader of roster files."""
+        loader = RosterLoader(self.participant)
+        self.foundation.run_worker(self.participant, [loader], measures=[measure_offers])
 
 
 def build(environ: Mapping[str, str] | None = None) -> Matching:

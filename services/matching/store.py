@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    Select,
     Table,
     Text,
     Uuid,
@@ -32,6 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
+from contracts.matching import Why
 from contracts.sealed import Destroyed
 from messaging.rows import among, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
@@ -100,9 +102,32 @@ ASSIGNMENT = Table(
     Column("contact_at", _MOMENT),
     Column("ended_at", _MOMENT),
     Column("end_reason", Text),
+    Column("why", JSONB),
+    Column("decided_by", Uuid),
+    Index("assignment_client", "client_id"),
     Index("one_mentor", "client_id", unique=True, postgresql_where=_ACTIVE),
     Index("one_client_a_place", "mentor_id", "place", unique=True, postgresql_where=_ACTIVE),
     Index("one_open_offer", "mentor_id", unique=True, postgresql_where=text("state = 'offered'")),
+)
+ROSTER_LOAD = Table(
+    "roster_load",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("facility_id", Uuid, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("stored", Integer, nullable=False),
+    Column("errors", JSONB, nullable=False),
+)
+ROSTER_CHUNK = Table(
+    "roster_chunk",
+    METADATA,
+    Column("load_id", Uuid, ForeignKey("roster_load.id"), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("mentors", JSONB, nullable=False),
+    PrimaryKeyConstraint("load_id", "place"),
 )
 REFUSAL = Table(
     "refusal",
@@ -143,7 +168,11 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """This mentor, this client, from when to when."""
+    """This mentor, this client, from when to when.
+
+    ``why`` they were chosen is sealed for matching; ``decided_by`` is the account of whoever chose
+    by hand.
+    """
 
     id: UUID
     client_id: UUID
@@ -157,6 +186,8 @@ class Assignment:
     contact_at: datetime | None = None
     ended_at: datetime | None = None
     end_reason: str | None = None
+    why: Any = None
+    decided_by: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +199,7 @@ class Mentor:
     capacity: int
     state: str
     stopped: bool
+    revision: int
     profile: MentorRow
     taken: frozenset[int] = frozenset()
     has_open_offer: bool = False
@@ -236,6 +268,8 @@ class Store:
         self.traces: dict[UUID, str] = {}
         #: Facilities where a place, a mentor or a rule changed, so that those who wait may go on.
         self.eased: set[UUID] = set()
+        #: A page only looks: it locks nothing, so that nobody waits for a reader.
+        self.only_looks = False
         self._before: dict[UUID, Client] = {}
         self._active: dict[UUID, Assignment] = {}
         self._loaded: dict[UUID, Assignment] = {}
@@ -251,7 +285,10 @@ class Store:
         """Lock and read these clients, in the order of their ids."""
         wanted = sorted(set(client_ids) - set(self.clients))
         query = select(CLIENT).where(among(CLIENT.c.id, wanted)).order_by(CLIENT.c.id)
-        self._take_in(self._conn.execute(query.with_for_update()).all())
+        self._take_in(self._conn.execute(self._locked(query)).all())
+
+    def _locked(self, query: Select[Any]) -> Select[Any]:
+        return query if self.only_looks else query.with_for_update()
 
     def load_waiting(self, facility_id: UUID, *, beyond: Client | None, limit: int) -> list[Client]:
         """Lock the next clients who wait at a facility, riskiest and longest first.
@@ -297,10 +334,14 @@ class Store:
         """The client's offer or assignment, if there is one."""
         return self._active.get(client_id)
 
-    def begin(self, assignment: Assignment) -> None:
-        """A new offer or assignment."""
+    def begin(self, assignment: Assignment, why: Why) -> Assignment:
+        """A new offer or assignment, and why it is this one."""
+        bound = f"assignment/{assignment.id}/why"
+        sealed = self._work.seal(why, "about", assignment.client_id, bound)
+        assignment = replace(assignment, why=to_json(sealed))
         self._active[assignment.client_id] = assignment
         self._new[assignment.id] = assignment
+        return assignment
 
     def change(self, assignment: Assignment, **changes: Any) -> Assignment:
         """Move an offer or assignment on."""
@@ -327,15 +368,13 @@ class Store:
             found.setdefault(client_id, set()).add(mentor_id)
         return {client_id: frozenset(mentors) for client_id, mentors in found.items()}
 
-    def mentors_of(self, facility_id: UUID) -> list[Mentor]:
-        """Lock and read the mentors of a facility with the places that are taken now."""
+    def mentors_of(self, facility_id: UUID, mentor_id: UUID | None = None) -> list[Mentor]:
+        """Lock and read a facility's mentors, or one, with the places that are taken now."""
         self._write_assignments()
-        rows = self._conn.execute(
-            select(MENTOR)
-            .where(MENTOR.c.facility_ids.contains([facility_id]))
-            .order_by(MENTOR.c.id)
-            .with_for_update()
-        ).all()
+        query = select(MENTOR).where(MENTOR.c.facility_ids.contains([facility_id]))
+        if mentor_id is not None:
+            query = query.where(MENTOR.c.id == mentor_id)
+        rows = self._conn.execute(self._locked(query.order_by(MENTOR.c.id))).all()
         taken: dict[UUID, frozenset[int]] = {}
         asked: set[UUID] = set()
         held = (
@@ -359,6 +398,7 @@ class Store:
                 capacity=row.capacity,
                 state=row.state,
                 stopped=row.stopped,
+                revision=row.revision,
                 profile=profiles[row.id],
                 taken=taken.get(row.id, frozenset()),
                 has_open_offer=row.id in asked,

@@ -18,6 +18,7 @@ from services.intake.api import make_api
 from services.intake.flow_pages import make_flow_pages
 from services.intake.handlers import ON as INTAKE_ON
 from services.intake.staff_pages import make_staff_pages
+from services.matching.coordinator_pages import make_coordinator_pages
 from services.notifications.pages import make_pages
 from services.notifications.service import CHANNELS
 from services.notifications.wording import PURPOSES, TEMPLATES
@@ -34,7 +35,7 @@ def _apps() -> list[Any]:
     desk: Any = type("Desk", (), {"participant": None, "tokens": None})()
     blueprints: dict[str, list[Any]] = {
         "": [make_api(desk, mode="sandbox"), make_staff_pages(desk), make_sign_in(_NOBODY)],
-        "/matching": [],
+        "/matching": [make_coordinator_pages(_NOBODY)],
         "/messages": [make_pages(_NOBODY, _NOBODY, twilio_token="t", public_url="u")],
     }
     participant: Any = type("Participant", (), {"name": "app"})()

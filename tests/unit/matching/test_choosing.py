@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.choosing import (
+    PART_TOLD,
     PREFERRED,
     REQUIRED,
+    SOFT,
     TOLD,
     Candidate,
     Chosen,
@@ -22,6 +24,7 @@ from services.matching.choosing import (
     Rules,
     Seeker,
     choose,
+    rank,
     turn,
 )
 
@@ -464,3 +467,58 @@ def test_the_same_answer_is_given_in_every_process() -> None:
     answer = chosen(a_seeker(), equals)
 
     assert UUID(int=1015) == answer.mentor_id
+
+
+def test_those_who_can_be_chosen_come_first_in_the_order_of_choosing() -> None:
+    best = a_mentor(1, pathways=frozenset({"smart"}))
+    second = a_mentor(2, pathways=frozenset({"secular"}))
+    by_hand = a_mentor(3, languages=frozenset({"es"}))
+    out = a_mentor(4, active=False, languages=frozenset({"es"}))
+
+    ranked = rank(a_seeker(), [out, by_hand, second, best], RULES)
+
+    assert [one.mentor_id for one in (best, second, by_hand, out)] == [
+        one.mentor_id for one in ranked
+    ]
+    assert [(), (), ("language",), ("active", "language")] == [one.failed for one in ranked]
+    assert [True, True, True, False] == [one.may_be_chosen_by_hand for one in ranked]
+    assert ranked[0].points == sum(points for _, points in ranked[0].parts) > ranked[1].points
+    assert "shares 1 pathway" in ranked[0].reasons
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from(["en", "es"]))))
+def test_the_first_of_the_ranking_is_the_one_who_is_chosen(
+    mentors: list[tuple[int, bool, str]],
+) -> None:
+    candidates = [
+        a_mentor(number, load=load, active=active, languages=frozenset({language}))
+        for number, (load, active, language) in enumerate(mentors)
+    ]
+
+    answer, ranked = choose(a_seeker(), candidates, RULES), rank(a_seeker(), candidates, RULES)
+
+    if isinstance(answer, Chosen):
+        assert (answer.mentor_id, answer.points, ()) == (
+            ranked[0].mentor_id,
+            ranked[0].points,
+            ranked[0].failed,
+        )
+    else:
+        assert all(one.failed for one in ranked)
+
+
+def test_law_route_places_state_and_a_no_are_not_soft() -> None:
+    hard = {"active", "opted_in", "capacity", "open_offer", "facility", "moud", "route"}
+
+    assert hard | {"credential", "refused"} == REQUIRED.keys() - SOFT
+
+
+def test_every_part_of_the_points_and_every_soft_rule_is_told() -> None:
+    assert PREFERRED.keys() == PART_TOLD.keys()
+    assert SOFT < REQUIRED.keys()
+
+
+def test_a_mentor_without_places_is_judged_too() -> None:
+    [judged] = rank(a_seeker(), [a_mentor(capacity=0, load=0)], RULES)
+
+    assert ("capacity",) == judged.failed

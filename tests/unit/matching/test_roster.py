@@ -100,6 +100,7 @@ def test_every_column_becomes_a_value() -> None:
                 state="active",
             ),
         ),
+        lines=(2,),
         errors=(),
     )
 

@@ -1,0 +1,110 @@
+"""What coordinators decide: another mentor, a mentor of their choice, and the mentors themselves.
+
+Each decision carries the mark of what its page showed. Where that is not how things stand any
+more, because somebody answered or decided meanwhile, nothing is done and ``MovedOn`` is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from uuid import UUID
+
+from sqlalchemy import select
+
+from contracts.event import Event
+from contracts.matching import Why
+from messaging.tables import PARKED_KEY
+from messaging.work import Participant, Work
+from services.matching.handlers import end
+from services.matching.looking import mark_of
+from services.matching.mentors import ids_of, mentor_state_changed, put_mentors
+from services.matching.placing import place_by_hand
+from services.matching.roster import MentorRow
+from services.matching.store import Assignment, Client, Facility
+
+ANOTHER = "coordinator_wants_another"
+
+
+class MovedOn(Exception):
+    """Somebody answered or decided since the page was shown."""
+
+
+def ask_for_another(
+    participant: Participant, facility: Facility, client_id: UUID, *, seen: str, by: UUID
+) -> None:
+    """End the offer or the assignment, and look for somebody else; never the same mentor again."""
+
+    def command(work: Work) -> Iterable[Event]:
+        client, current = _as_seen(work, facility, client_id, seen)
+        if current is None:
+            raise MovedOn
+        work.store.refuse(client.id, current.mentor_id)
+        return end(work, current, ANOTHER, then="seeking", by=by)
+
+    participant.transact(command)
+
+
+def choose_mentor(
+    participant: Participant,
+    facility: Facility,
+    client_id: UUID,
+    mentor_id: UUID,
+    *,
+    seen: str,
+    reason: str,
+    by: UUID,
+) -> None:
+    """Ask or assign this mentor, in place of whoever there was.
+
+    Raises ``NotPossible`` when a rule that nobody may set aside forbids it.
+    """
+
+    def command(work: Work) -> Iterator[Event]:
+        _, current = _as_seen(work, facility, client_id, seen)
+        if current is not None:
+            yield from end(work, current, ANOTHER, then="seeking", by=by)
+        client: Client = work.store.clients[client_id]
+        why = Why(why=f"A coordinator chose them: {reason}")
+        yield place_by_hand(work, facility, client, mentor_id, why, by)
+
+    participant.transact(command)
+
+
+def _as_seen(
+    work: Work, facility: Facility, client_id: UUID, seen: str
+) -> tuple[Client, Assignment | None]:
+    work.store.load_clients([client_id])
+    client: Client | None = work.store.clients.get(client_id)
+    current: Assignment | None = work.store.active(client_id)
+    parked = select(PARKED_KEY.c.key).where(PARKED_KEY.c.key == client_id)
+    if (
+        client is None
+        or client.facility_id != facility.id
+        or client.state not in ("waiting", "placed")
+        or mark_of(client, current) != seen
+        or work.conn.execute(parked).first() is not None
+    ):
+        raise MovedOn
+    return client, current
+
+
+def save_mentor(participant: Participant, row: MentorRow, *, revision: int) -> UUID:
+    """Store a mentor over the revision that was seen, 0 for a new one; the mentor's id."""
+    ids = ids_of(participant, [row])
+
+    def command(work: Work) -> Iterator[Event]:
+        before = work.store.mentor(ids[row.code])
+        if (before.revision if before else 0) != revision:
+            raise MovedOn
+        if before is not None and before.state != row.state:
+            raise MovedOn
+        yield from put_mentors(work, [row], ids)
+
+    participant.transact(command)
+    return ids[row.code]
+
+
+def set_state(participant: Participant, mentor_id: UUID, *, active: bool) -> None:
+    """Pause a mentor, or let them be asked again, as if they had texted it themselves."""
+    word = "back" if active else "pause"
+    participant.transact(lambda work: mentor_state_changed(work, mentor_id, word))
