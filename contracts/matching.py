@@ -23,6 +23,8 @@ class MentorContact:
     email: str | None = None
     opted_in_at: datetime | None = None
     opted_in_how: str | None = None
+    capacity: int | None = None
+    strengths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from contracts.event import Event
+from contracts.sealed import Destroyed, Seal, Sealed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,10 @@ class MessageDelayed(MessageEvent, says="notifications", key="subject_id"):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplyReceived(Event, says="notifications", key="subject_id"):
-    """Somebody answered. ``meaning`` is what was understood; the words stay in notifications."""
+    """Somebody answered. ``meaning`` is what was understood; the words stay in notifications.
+
+    ``talked_at``: when they talked, where the mentor said so later.
+    """
 
     subject_id: UUID
     reply_id: UUID
@@ -83,3 +88,22 @@ class ReplyReceived(Event, says="notifications", key="subject_id"):
     assignment_id: UUID | None = None
     discharge_id: UUID | None = None
     facility_id: UUID | None = None
+    talked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MentorProfile:
+    """When a mentor can be reached, how many clients they take, and what they are good at."""
+
+    hours: str
+    capacity: int
+    strengths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MentorProfileGiven(Event, says="notifications", key="mentor_id"):
+    """A mentor told on their own pages how they are to be chosen; matching makes it so."""
+
+    mentor_id: UUID
+    given_at: datetime
+    profile: Annotated[MentorProfile | Sealed | Destroyed, Seal("about", MentorProfile)]

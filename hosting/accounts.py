@@ -7,7 +7,6 @@ that was changed, counts from the next request on, whoever answers it.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Engine, text
 
-from hosting.auth import hash_of
+from hosting.auth import form_token_of, hash_of
 from hosting.database import reading
 from messaging.sealing import SearchTokens
 
@@ -50,7 +49,7 @@ class SignedIn:
 
     def form_token(self) -> str:
         """What a form of this session carries; another site cannot know it."""
-        return hmac.new(self.secret.encode(), b"form", hashlib.sha256).hexdigest()
+        return form_token_of(self.secret)
 
     def sent(self, token: str) -> bool:
         """Whether a form came from this session."""

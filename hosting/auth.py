@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -60,6 +61,11 @@ def open_to_all(reason: str) -> Callable[[View], View]:
         return view
 
     return mark
+
+
+def form_token_of(secret: str) -> str:
+    """What a form of the session with this secret carries; another site cannot know it."""
+    return hmac.new(secret.encode(), b"form", hashlib.sha256).hexdigest()
 
 
 def hash_of(secret: str) -> str:

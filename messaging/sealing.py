@@ -137,7 +137,7 @@ class Keyring:
             plain = json.loads(_SUITE.decrypt(base64.b64decode(sealed.box), private, info))
         except (InvalidTag, ValueError) as error:
             raise NotOurs("a sealed value does not open where it stands") from error
-        return load(content, plain)
+        return plain if content is str else load(content, plain)
 
 
 class KeyView:
@@ -173,7 +173,7 @@ class KeyView:
         )
 
     def open_as(self, content: type[Content], sealed: Sealed) -> Content | Destroyed:
-        """The frozen dataclass inside, or ``Destroyed``.
+        """The frozen dataclass or the text inside, or ``Destroyed``.
 
         Raises ``KeyAbsent`` when there never was such a key, ``NotOurs`` when it does not fit.
         """

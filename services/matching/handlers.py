@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,12 +24,12 @@ from contracts.matching import (
     OfferExpired,
     Why,
 )
-from contracts.notifications import ReplyReceived
+from contracts.notifications import MentorProfileGiven, ReplyReceived
 from contracts.sealed import opened
 from messaging.timers import Timer
 from messaging.work import Work
 from services.matching.loading import forget
-from services.matching.mentors import mentor_state_changed
+from services.matching.mentors import mentor_state_changed, profile_given
 from services.matching.placing import assigned, offered
 from services.matching.store import Assignment, Client
 
@@ -123,7 +124,7 @@ def _mentor_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
             return _decline(work, current)
         return ()
     if event.meaning == "talked" and current.state == "assigned":
-        return _contact(work, current)
+        return _contact(work, current, event.talked_at or work.now)
     return ()
 
 
@@ -168,15 +169,17 @@ def _decline(work: Work, current: Assignment) -> Iterable[Event]:
     )
 
 
-def _contact(work: Work, current: Assignment) -> Iterable[Event]:
-    work.store.change(current, state="in_contact", contact_at=work.now)
+def _contact(work: Work, current: Assignment, talked_at: datetime) -> Iterable[Event]:
+    # They may have talked before the mentor said so, but not before they knew of each other.
+    made_at = min(max(talked_at, current.assigned_at or talked_at), work.now)
+    work.store.change(current, state="in_contact", contact_at=made_at)
     return (
         FirstContactMade(
             client_id=current.client_id,
             discharge_id=current.discharge_id,
             assignment_id=current.id,
             mentor_id=current.mentor_id,
-            made_at=work.now,
+            made_at=made_at,
         ),
     )
 
@@ -273,6 +276,7 @@ ON: dict[type[Event], list[Any]] = {
     DischargeCancelled: [discharge_cancelled],
     ClientDied: [client_died],
     ReplyReceived: [reply_received],
+    MentorProfileGiven: [profile_given],
 }
 
 TIMERS: dict[str, Any] = {"answer": answer_is_late, "forget": forget}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +12,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from contracts.event import Event
 from contracts.matching import MentorChanged, MentorContact, MentorName
+from contracts.notifications import MentorProfileGiven
+from contracts.sealed import opened
 from messaging.sealing import from_json, to_json
 from messaging.work import Participant, Work
 from services.matching.roster import MentorRow, RosterRead, RowError, read_mentors
@@ -146,6 +148,26 @@ def mentor_state_changed(work: Work, mentor_id: UUID, word: str) -> Iterable[Eve
         yield _changed(work, mentor_id, profile, row.facility_ids, state)
 
 
+def profile_given(event: MentorProfileGiven, work: Work) -> Iterable[Event]:
+    """A mentor told how they are to be chosen: those who wait are tried again.
+
+    A capacity below the caseload ends nothing; nobody new is asked until there is a place.
+    """
+    given, row = opened(event.profile), work.store.mentor(event.mentor_id)
+    if given is None or row is None:
+        return
+    work.keys.need([("about", event.mentor_id)])
+    before = work.open_as(MentorRow, from_json(row.profile))
+    if not isinstance(before, MentorRow):
+        return
+    profile = replace(before, hours=given.hours, capacity=given.capacity, strengths=given.strengths)
+    if profile == before:
+        return
+    work.store.eased.update(row.facility_ids)
+    _put(work, event.mentor_id, replace(profile, state=row.state), row.facility_ids, row)
+    yield _changed(work, event.mentor_id, profile, row.facility_ids, row.state)
+
+
 def _changed(
     work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], state: str
 ) -> MentorChanged:
@@ -165,6 +187,8 @@ def _changed(
             email=row.email,
             opted_in_at=row.opted_in_at,
             opted_in_how=row.opted_in_how,
+            capacity=row.capacity,
+            strengths=row.strengths,
         ),
         name=MentorName(called=row.called),
     )

@@ -18,29 +18,10 @@ import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
-from hosting.hours import parse_hours
+from services.mentor_profile import MOST_CAPACITY, NEEDS, read_capacity, read_hours
 
 AGE_BANDS = ("18-25", "26-35", "36-50", "51-65", "66+")
 GENDERS = ("woman", "man", "nonbinary")
-NEEDS = (
-    "cravings",
-    "doubt",
-    "fear",
-    "stress",
-    "guilt",
-    "sadness",
-    "confusion",
-    "loss",
-    "job",
-    "career",
-    "relationships",
-    "self-esteem",
-    "housing",
-    "health",
-    "family",
-    "meetings",
-    "sponsor",
-)
 PATHWAYS = ("12_step", "smart", "recovery_dharma", "faith_based", "medication", "secular", "other")
 ROUTES = ("workforce", "qsoa")
 STATES = ("active", "paused")
@@ -48,7 +29,6 @@ STATES = ("active", "paused")
 LONGEST_NAME = 40
 LONGEST_TEXT = 100
 MOST_ITEMS = 50
-MOST_CAPACITY = 200
 YEARS = range(1900, 2101)
 
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -282,12 +262,6 @@ def _yes_or_no(cell: str) -> bool:
     return _one_of(("no", "yes"))(cell) == "yes"
 
 
-def _capacity(cell: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", cell) or int(cell) > MOST_CAPACITY:
-        raise ValueError
-    return int(cell)
-
-
 def _mobile(cell: str) -> str:
     number = phonenumbers.parse(cell, "US")
     if number.extension or not phonenumbers.is_valid_number(number):
@@ -327,11 +301,6 @@ def _moment(cell: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError
     return moment
-
-
-def _hours(cell: str) -> str:
-    parse_hours(cell)
-    return " ".join(cell.lower().split())
 
 
 def _cell(parse: Callable[[str], Any], remedy: str, *, required: bool = False) -> fields.Function:
@@ -389,8 +358,12 @@ class _MentorSchema(Schema):
         "Write the codes of their facilities, such as north|south.",
         required=True,
     )
-    capacity = _cell(_capacity, f"Write a whole number from 0 to {MOST_CAPACITY}.", required=True)
-    hours = _cell(_hours, "Write hours such as 09:00-20:00 or mon-fri 09:00-20:00.", required=True)
+    capacity = _cell(
+        read_capacity, f"Write a whole number from 0 to {MOST_CAPACITY}.", required=True
+    )
+    hours = _cell(
+        read_hours, "Write hours such as 09:00-20:00 or mon-fri 09:00-20:00.", required=True
+    )
     recovery_since = _cell(_date, "Write a date such as 2019-05-31.")
     credential = _text_cell("the credential", LONGEST_TEXT)
     credential_ends_on = _cell(_date, "Write its last day, such as 2027-05-31.")

@@ -1,4 +1,4 @@
-"""The mentor's card: one page behind a link on one channel and a code on another."""
+"""The mentor's card: what opens their pages, a link on one channel and a code on another."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 
 from contracts.intake import ContactDetails
 from contracts.notifications import MessageSuppressed
 from services.notifications.domain import may_disclose, today_in
-from services.notifications.store import ASSIGNMENT, CARD, CARD_OPENING, Assignment, Person
+from services.notifications.store import CARD, CARD_OPENING, Assignment, Person
 
 if TYPE_CHECKING:
     from messaging.sealing import SearchTokens
     from messaging.work import Work
 
-#: A card ends after this many wrong codes.
+#: A card ends after this many wrong codes in a row.
 WRONG_CODES = 5
+#: The states in which a mentor stands beside a client.
+STANDING = ("assigned", "in_contact")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What came of opening a card; ``contact`` only when it may be shown."""
+    """What came of opening a card; ``assignment`` only when its client may be shown."""
 
     outcome: Literal["shown", "wrong_code", "ended", "no_route", "unknown"]
+    card_id: UUID | None = None
     assignment: Assignment | None = None
-    contact: ContactDetails | None = None
 
 
 def link_token(tokens: SearchTokens, card_id: UUID) -> str:
@@ -84,14 +86,22 @@ def no_second_channel(
 
 def open_card(work: Work, tokens: SearchTokens, token: str, code: str) -> Opened:
     """Look at a card with its code; the route is looked at again, and the opening recorded."""
-    card = work.conn.execute(
-        select(CARD).where(CARD.c.token == tokens.token("card", token)).with_for_update()
-    ).first()
+    return _open(work, tokens, CARD.c.token == tokens.token("card", token), code)
+
+
+def open_again(work: Work, tokens: SearchTokens, card_id: UUID, code: str) -> Opened:
+    """Look again, with its code, at a card whose link was followed before."""
+    return _open(work, tokens, CARD.c.id == card_id, code)
+
+
+def _open(work: Work, tokens: SearchTokens, which: ColumnElement[bool], code: str) -> Opened:
+    card = work.conn.execute(select(CARD).where(which).with_for_update()).first()
     if card is None:
         return Opened(outcome="unknown")
     opened = _opened(work, tokens, card, code)
-    if opened.outcome == "wrong_code":
-        wrong = card.wrong_codes + 1
+    if opened.outcome in ("wrong_code", "shown"):
+        # A card is opened for weeks: only codes that are wrong one after the other end it.
+        wrong = card.wrong_codes + 1 if opened.outcome == "wrong_code" else 0
         ended = work.now if wrong >= WRONG_CODES else None
         work.conn.execute(
             update(CARD).where(CARD.c.id == card.id).values(wrong_codes=wrong, ended_at=ended)
@@ -108,17 +118,26 @@ def _opened(work: Work, tokens: SearchTokens, card: Any, code: str) -> Opened:
     if not hmac.compare_digest(code_of(tokens, card.id).encode(), code.strip().encode()):
         return Opened(outcome="wrong_code")
     work.store.load_persons([card.client_id, card.mentor_id])
-    mentor: Person | None = work.store.persons.get(card.mentor_id)
-    client: Person | None = work.store.persons.get(card.client_id)
+    if not may_learn(work, card.mentor_id):
+        return Opened(outcome="no_route")
+    assignment: Assignment | None = work.store.assignments.get(card.assignment_id)
+    if assignment is None or contact_of(work, assignment) is None:
+        return Opened(outcome="ended")
+    return Opened(outcome="shown", card_id=card.id, assignment=assignment)
+
+
+def may_learn(work: Work, mentor_id: UUID) -> bool:
+    """Whether a mentor, who is loaded, may learn of clients today."""
+    mentor: Person | None = work.store.persons.get(mentor_id)
     if mentor is None or mentor.contact is None:
-        return Opened(outcome="no_route")
+        return False
     today = today_in(mentor.contact.time_zone, work.now)
-    if not may_disclose(mentor.route, mentor.route_ends_on, today):
-        return Opened(outcome="no_route")
-    row = work.conn.execute(select(ASSIGNMENT).where(ASSIGNMENT.c.id == card.assignment_id)).one()
-    assignment = Assignment(**row._mapping)
-    if assignment.state not in ("assigned", "in_contact") or client is None:
-        return Opened(outcome="ended")
-    if client.state != "active" or not isinstance(client.contact, ContactDetails):
-        return Opened(outcome="ended")
-    return Opened(outcome="shown", assignment=assignment, contact=client.contact)
+    return may_disclose(mentor.route, mentor.route_ends_on, today)
+
+
+def contact_of(work: Work, assignment: Assignment) -> ContactDetails | None:
+    """How its client, who is loaded, is reached; None when the mentor need not know it now."""
+    client: Person | None = work.store.persons.get(assignment.client_id)
+    if client is None or client.state != "active" or assignment.state not in STANDING:
+        return None
+    return client.contact if isinstance(client.contact, ContactDetails) else None

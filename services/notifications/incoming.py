@@ -68,27 +68,6 @@ class Desk:
 
         self.participant.transact(command)
 
-    def card_answered(self, question: Question, meaning: str) -> None:
-        """A mentor pressed a button of their card, whether they were still asked or not."""
-
-        def command(work: Work) -> Iterator[Event]:
-            work.store.load_persons({question.person_id, question.client_id})
-            if meaning in ("talked", "pass_on"):
-                work.store.close_questions(question.assignment_id, "contact")
-            yield ReplyReceived(
-                subject_id=question.client_id,
-                reply_id=uuid4(),
-                sender="mentor",
-                sender_id=question.person_id,
-                meaning=meaning,
-                channel="page",
-                received_at=work.now,
-                assignment_id=question.assignment_id,
-                discharge_id=question.discharge_id,
-            )
-
-        self.participant.transact(command)
-
     def unsubscribed(self, email_token: str) -> None:
         """Somebody pressed the button that ends e-mail."""
         self._received("email", email_token, "STOP", f"unsubscribe/{email_token}/{uuid4()}")

@@ -12,8 +12,9 @@ from messaging.sealing import SearchTokens
 from services.notifications.cards import code_of, link_token
 from services.notifications.channels import Letter
 from services.notifications.domain import in_words, language_in_words
+from services.notifications.hello import MOST_SEGMENTS
 from services.notifications.store import Assignment, Facility, Message, Person, Question
-from services.notifications.wording import Rendered, render
+from services.notifications.wording import Rendered, in_gsm_7, render, segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Facts:
     assignment: Assignment | None = None
     question: Question | None = None
     card_id: UUID | None = None
+    hello: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,10 @@ class LetterWriter:
         zone = ZoneInfo(contact.time_zone if contact else facts.facility.time_zone)
         values = self._values(facts, language, zone)
         rendered = render(message.purpose, message.channel, language, values)
+        is_text = message.channel == "sms"
+        if is_text and "hello" in values and segments(rendered.text) > MOST_SEGMENTS:
+            # The alias or a name grew after it was written; the introduction itself must be read.
+            rendered = render(message.purpose, message.channel, language, values | {"hello": ""})
         letter = Letter(
             message_id=str(message.id),
             to=facts.address,
@@ -72,6 +78,7 @@ class LetterWriter:
             values |= self._about_client(facts.client.contact, message, language)
         if facts.mentor is not None and facts.mentor.contact is not None:
             values["mentor_name"] = facts.mentor.contact.called
+            values |= self._hello(facts, facts.mentor.contact.language, language)
         if facts.assignment is not None and facts.assignment.call_by is not None:
             values["call_by"] = in_words(facts.assignment.call_by.astimezone(zone), language)
         return values | self._links(facts)
@@ -85,6 +92,14 @@ class LetterWriter:
             "language": language_in_words(contact.language, language),
             "times": contact.safe_hours or "09:00-20:00",
         }
+
+    @staticmethod
+    def _hello(facts: Facts, written_in: str, language: str) -> dict[str, str]:
+        """The mentor's own hello, to whoever reads the language in which it was written."""
+        if facts.hello is None or written_in != language:
+            return {}
+        is_text = facts.message.channel == "sms"
+        return {"hello": in_gsm_7(facts.hello) if is_text else facts.hello}
 
     def _links(self, facts: Facts) -> dict[str, str]:
         links: dict[str, str] = {}

@@ -42,6 +42,7 @@ from services.notifications.domain import (
     today_in,
 )
 from services.notifications.letters import QUESTION_OF, Facts, LetterWriter
+from services.notifications.mentors import hello_of
 from services.notifications.planning import suppressed
 from services.notifications.retrying import next_channel_after
 from services.notifications.store import MESSAGE, Assignment, Facility, Message, Person
@@ -405,6 +406,9 @@ def _facts(work: Work, message: Message, address: str, facility: Facility) -> Fa
     card_id = None
     if assignment is not None and message.purpose in SHOWS_CARD:
         card_id = work.store.cards.get(assignment.id)
+    hello = None
+    if assignment is not None and message.purpose == "introduction":
+        hello = hello_of(work, assignment.mentor_id)
     return Facts(
         message=message,
         address=address,
@@ -415,6 +419,7 @@ def _facts(work: Work, message: Message, address: str, facility: Facility) -> Fa
         assignment=assignment,
         question=question,
         card_id=card_id,
+        hello=hello,
     )
 
 

@@ -99,6 +99,7 @@ ASSIGNMENT = Table(
     Column("call_by", _MOMENT),
     Column("answer_by", _MOMENT),
     Index("assignment_of_client", "client_id"),
+    Index("assignment_of_mentor", "mentor_id", postgresql_where=text("state <> 'ended'")),
 )
 QUESTION = Table(
     "question",
@@ -157,6 +158,8 @@ REPLY = Table(
     Column("meaning", Text, nullable=False),
     Column("words", JSONB(none_as_null=True)),
     Column("received_at", _MOMENT, nullable=False),
+    Column("read_at", _MOMENT),
+    Index("reply_unread", "person_id", postgresql_where=text("read_at IS NULL")),
 )
 CARD = Table(
     "card",
@@ -177,6 +180,47 @@ CARD_OPENING = Table(
     Column("card_id", Uuid, ForeignKey("card.id"), nullable=False),
     Column("at", _MOMENT, nullable=False),
     Column("outcome", Text, nullable=False),
+)
+MENTOR_SESSION = Table(
+    "mentor_session",
+    METADATA,
+    Column("hash", Text, primary_key=True),
+    Column("mentor_id", Uuid, nullable=False),
+    Column("card_id", Uuid, ForeignKey("card.id"), nullable=False),
+    Column("began_at", _MOMENT, nullable=False),
+    Column("seen_at", _MOMENT, nullable=False),
+    Column("ended_at", _MOMENT),
+)
+CLIENT_SHOWN = Table(
+    "client_shown",
+    METADATA,
+    Column("place", BigInteger, primary_key=True, autoincrement=True),
+    Column("client_id", Uuid, nullable=False),
+    Column("mentor_id", Uuid, nullable=False),
+    Column("assignment_id", Uuid, nullable=False),
+    Column("page", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+)
+CONTACT_RECORD = Table(
+    "contact_record",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("assignment_id", Uuid, nullable=False),
+    Column("client_id", Uuid, nullable=False),
+    Column("mentor_id", Uuid, nullable=False),
+    Column("way", Text, nullable=False),
+    Column("talked", Boolean, nullable=False),
+    Column("happened_at", _MOMENT, nullable=False),
+    Column("recorded_at", _MOMENT, nullable=False),
+    Column("next_step", JSONB(none_as_null=True)),
+    Index("contact_record_of_assignment", "assignment_id", "happened_at"),
+)
+HELLO = Table(
+    "hello",
+    METADATA,
+    Column("mentor_id", Uuid, primary_key=True),
+    Column("words", JSONB, nullable=False),
+    Column("written_at", _MOMENT, nullable=False),
 )
 
 

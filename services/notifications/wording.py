@@ -56,7 +56,7 @@ CHANNELS: Mapping[str, frozenset[str]] = {
 #: Purpose -> the values that it says when they are given.
 OPTIONAL: Mapping[str, frozenset[str]] = {
     "first": frozenset({"called"}),
-    "introduction": frozenset({"called", "answer_link"}),
+    "introduction": frozenset({"called", "hello", "answer_link"}),
     "offer": frozenset({"answer_link"}),
     "reminder": frozenset({"answer_link"}),
     "no_answer": frozenset({"answer_link"}),
@@ -228,9 +228,30 @@ _GSM_7_TWICE = frozenset("^{}\\[~]|€\f")
 
 def segments(text: str) -> int:
     """How many SMS a text takes: 160 letters of GSM-7, or 70 UTF-16 units of anything else."""
-    if set(text) <= _GSM_7 | _GSM_7_TWICE:
+    if is_gsm_7(text):
         return _packed([2 if letter in _GSM_7_TWICE else 1 for letter in text], 160, 153)
     return _packed([2 if ord(letter) > 0xFFFF else 1 for letter in text], 70, 67)
+
+
+def is_gsm_7(text: str) -> bool:
+    """Whether a text is of the cheap alphabet only."""
+    return set(text) <= _GSM_7 | _GSM_7_TWICE
+
+
+def in_gsm_7(text: str) -> str:
+    """The text in the cheap alphabet where a letter without its accent is in it: "está" is "esta".
+
+    One other letter would halve what a text may hold.
+    """
+    return "".join(letter if is_gsm_7(letter) else _bare(letter) for letter in text)
+
+
+def _bare(letter: str) -> str:
+    bare = unicodedata.normalize("NFD", letter)[0]
+    return _TYPEWRITTEN.get(bare, bare if is_gsm_7(bare) else letter)
+
+
+_TYPEWRITTEN = {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."}
 
 
 def _packed(sizes: list[int], alone: int, joined: int) -> int:

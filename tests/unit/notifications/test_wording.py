@@ -37,6 +37,7 @@ ORDINARY = {
     "alias": "Bridge",
     "called": "Sam",
     "mentor_name": "Jo",
+    "hello": "I like long walks.",
     "in_touch_by": "Tue Nov 24, 6 pm",
     "call_by": "Tue Nov 24, 6 pm",
     "coordinator_phone": "(503) 555-0100",
