@@ -44,7 +44,7 @@ class Why:
 
 @dataclass(frozen=True, kw_only=True)
 class MentorChanged(Event, says="matching", key="mentor_id"):
-    """A mentor's route, state and contact as they now stand."""
+    """A mentor's route, state and contact as they now stand, and how many clients they have."""
 
     mentor_id: UUID
     facility_ids: tuple[UUID, ...]
@@ -54,6 +54,7 @@ class MentorChanged(Event, says="matching", key="mentor_id"):
     contact: Annotated[MentorContact | Sealed | Destroyed, Seal("contact", MentorContact)]
     name: Annotated[MentorName | Sealed | Destroyed, Seal("identity", MentorName)]
     route_ends_on: date | None = None
+    caseload: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

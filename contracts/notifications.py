@@ -76,6 +76,8 @@ class ReplyReceived(Event, says="notifications", key="subject_id"):
     """Somebody answered. ``meaning`` is what was understood; the words stay in notifications.
 
     ``talked_at``: when they talked, where the mentor said so later.
+    ``contact_by``, of somebody who would like to talk: by then it is known that they have, or a
+    person is asked to look.
     """
 
     subject_id: UUID
@@ -89,6 +91,7 @@ class ReplyReceived(Event, says="notifications", key="subject_id"):
     discharge_id: UUID | None = None
     facility_id: UUID | None = None
     talked_at: datetime | None = None
+    contact_by: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

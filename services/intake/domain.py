@@ -275,6 +275,16 @@ TASKS = {
         due=timedelta(hours=24),
         action="Automated messages have ended: make sure that the mentor can still be reached.",
     ),
+    "wants_to_talk": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=1),
+        action="The client would like to talk: call the mentor, and else the client.",
+    ),
+    "mentor_paused": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=24),
+        action="The mentor takes nobody new: ask whether they go on with the clients they have.",
+    ),
     "client_declined": TaskKind(
         owner="coordinator",
         due=timedelta(hours=24),

@@ -101,7 +101,7 @@ def mentor_assigned(event: MentorAssigned, work: Work) -> Iterable[Event]:
     return ()
 
 
-def mentor_changed(event: MentorChanged, work: Work) -> Iterable[Event]:
+def mentor_named(event: MentorChanged, work: Work) -> Iterable[Event]:
     """The name a mentor goes by is shown to the facility's staff beside their clients."""
     plain: MentorName | None = opened(event.name)
     if plain is not None:
@@ -234,6 +234,10 @@ def reply_received(event: ReplyReceived, work: Work) -> Iterable[Event]:
         about = event.reply_id if kind in ("danger", "unclear_reply") else event.sender_id
         discharge = _of(work, event.subject_id, event.discharge_id)
         work.store.open_task(kind, about, discharge, facility_id=event.facility_id)
+    if (event.sender, event.meaning) == ("client", "talk"):
+        _wants_to_talk(event, work)
+    elif (event.sender, event.meaning) == ("mentor", "talked"):
+        _has_talked(event, work)
     work.store.step(
         event.subject_id,
         event.discharge_id,
@@ -242,6 +246,35 @@ def reply_received(event: ReplyReceived, work: Work) -> Iterable[Event]:
         sender=event.sender,
         channel=event.channel,
     )
+    return ()
+
+
+def _wants_to_talk(event: ReplyReceived, work: Work) -> None:
+    """The mentor was told and has until then; where there is none, a person is asked now."""
+    discharge = _of(work, event.subject_id, event.discharge_id)
+    by = event.contact_by
+    if discharge is None or by is None or by <= event.received_at:
+        work.store.open_task(
+            "wants_to_talk", event.subject_id, discharge, facility_id=event.facility_id
+        )
+    else:
+        work.timers.set(event.subject_id, f"talk/{discharge.id}", by)
+
+
+def _has_talked(event: ReplyReceived, work: Work) -> None:
+    for discharge in work.store.discharges_of(event.subject_id):
+        work.timers.revoke(event.subject_id, f"talk/{discharge.id}")
+    work.store.close_tasks(event.subject_id, "wants_to_talk", because="they have talked")
+
+
+def mentor_paused(event: MentorChanged, work: Work) -> Iterable[Event]:
+    """A mentor who pauses keeps their clients: somebody asks whether that goes well."""
+    if event.state == "paused" and event.caseload and event.facility_ids:
+        work.store.open_task(
+            "mentor_paused", event.mentor_id, None, facility_id=event.facility_ids[0]
+        )
+    elif event.state != "paused":
+        work.store.close_tasks(event.mentor_id, "mentor_paused", because="the mentor is back")
     return ()
 
 
@@ -287,6 +320,15 @@ def contact_late(timer: Timer, work: Work) -> Iterable[Event]:
         if discharge.state == "assigned":
             work.store.open_task("first_contact_late", discharge.id, discharge)
             work.store.step(discharge.client_id, discharge.id, "first_contact_late")
+    return ()
+
+
+def talk_late(timer: Timer, work: Work) -> Iterable[Event]:
+    """A client would like to talk, and nobody has said that they did."""
+    for discharge in _timed(timer, work):
+        if discharge.closed_because != "died":
+            work.store.open_task("wants_to_talk", discharge.client_id, discharge)
+            work.store.step(discharge.client_id, discharge.id, "talk_late")
     return ()
 
 
@@ -364,7 +406,6 @@ def _ask(work: Work, event: MessageEvent, kind: str) -> None:
 
 
 ON: dict[type[Event], list[Any]] = {
-    MentorChanged: [mentor_changed],
     AssignmentOffered: [offer_made],
     MentorAssigned: [mentor_assigned],
     AssignmentDeclined: [declined],
@@ -378,9 +419,10 @@ ON: dict[type[Event], list[Any]] = {
     MessageUnconfirmed: [message_unconfirmed],
     MessageSuppressed: [message_suppressed],
     MessageDelayed: [message_delayed],
+    MentorChanged: [mentor_named, mentor_paused],
     ReplyReceived: [reply_received],
     KeyParked: [key_parked],
     KeyReleased: [key_released],
 }
 
-TIMERS: dict[str, Any] = {"placed": not_placed, "contact": contact_late}
+TIMERS: dict[str, Any] = {"placed": not_placed, "contact": contact_late, "talk": talk_late}

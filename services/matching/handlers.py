@@ -119,8 +119,9 @@ def _mentor_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
         return ()
     if event.meaning == "yes" and current.state == "offered":
         return _accept(work, current)
-    if event.meaning in ("no", "pass_on", "stop"):
-        if current.state == "offered" or event.meaning != "stop":
+    if event.meaning in ("no", "pass_on", "stop", "pause"):
+        # Who stops or pauses while being asked is not taking this one; their clients stay theirs.
+        if current.state == "offered" or event.meaning in ("no", "pass_on"):
             return _decline(work, current)
         return ()
     if event.meaning == "talked" and current.state == "assigned":

@@ -99,6 +99,7 @@ def put_mentors(
     current = {row.id: row for row in work.conn.execute(query.with_for_update())}
     known = work.conn.execute(select(FACILITY.c.code, FACILITY.c.id))
     facilities = {row.code: row.id for row in known}
+    caseloads = work.store.caseloads(ids.values())
     stored = 0
     for row in rows:
         mentor_id = ids[row.code]
@@ -109,7 +110,7 @@ def put_mentors(
         at = tuple(facilities[code] for code in row.facilities)
         work.store.eased.update(at)
         _put(work, mentor_id, row, at, before)
-        yield _changed(work, mentor_id, row, at, row.state)
+        yield _changed(work, mentor_id, row, at, row.state, caseloads.get(mentor_id, 0))
     return stored
 
 
@@ -145,7 +146,8 @@ def mentor_state_changed(work: Work, mentor_id: UUID, word: str) -> Iterable[Eve
     work.keys.need([("about", mentor_id)])
     profile = work.open_as(MentorRow, from_json(row.profile))
     if isinstance(profile, MentorRow):
-        yield _changed(work, mentor_id, profile, row.facility_ids, state)
+        caseload = work.store.caseloads([mentor_id]).get(mentor_id, 0)
+        yield _changed(work, mentor_id, profile, row.facility_ids, state, caseload)
 
 
 def profile_given(event: MentorProfileGiven, work: Work) -> Iterable[Event]:
@@ -165,11 +167,12 @@ def profile_given(event: MentorProfileGiven, work: Work) -> Iterable[Event]:
         return
     work.store.eased.update(row.facility_ids)
     _put(work, event.mentor_id, replace(profile, state=row.state), row.facility_ids, row)
-    yield _changed(work, event.mentor_id, profile, row.facility_ids, row.state)
+    caseload = work.store.caseloads([event.mentor_id]).get(event.mentor_id, 0)
+    yield _changed(work, event.mentor_id, profile, row.facility_ids, row.state, caseload)
 
 
 def _changed(
-    work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], state: str
+    work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], state: str, caseload: int
 ) -> MentorChanged:
     return MentorChanged(
         mentor_id=mentor_id,
@@ -191,4 +194,5 @@ def _changed(
             strengths=row.strengths,
         ),
         name=MentorName(called=row.called),
+        caseload=caseload,
     )

@@ -412,6 +412,16 @@ class Store:
         query = select(MENTOR).where(MENTOR.c.id == mentor_id).with_for_update()
         return self._conn.execute(query).first()
 
+    def caseloads(self, mentor_ids: Iterable[UUID]) -> dict[UUID, int]:
+        """How many clients each of these mentors stands beside, of those who have any."""
+        query = (
+            select(ASSIGNMENT.c.mentor_id, func.count().label("clients"))
+            .where(among(ASSIGNMENT.c.mentor_id, mentor_ids))
+            .where(ASSIGNMENT.c.state.in_(("assigned", "in_contact")))
+            .group_by(ASSIGNMENT.c.mentor_id)
+        )
+        return {row.mentor_id: row.clients for row in self._conn.execute(query)}
+
     def mentor_facilities(self, mentor_id: UUID) -> list[UUID]:
         """Where a mentor may be asked."""
         query = select(MENTOR.c.facility_ids).where(MENTOR.c.id == mentor_id)

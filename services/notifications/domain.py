@@ -24,10 +24,15 @@ AFTER_STOP = frozenset(
 NEVER_WAITS = AFTER_STOP | {"on_call"}
 
 #: What opens a conversation with a client; it needs a discharge that is under way.
-_OUTREACH = frozenset({"first", "waiting"})
+_OUTREACH = frozenset({"first", "waiting", "check_in"})
 
 #: Purposes that tell a mentor that there is a client, so that a route must be open.
-DISCLOSING = frozenset({"offer", "card", "card_code", "card_by_coordinator", "reminder"})
+DISCLOSING = frozenset(
+    {"offer", "card", "card_code", "card_by_coordinator", "reminder", "wants_to_talk", "quiet"}
+)
+
+#: What an assignment is while a mentor stands beside a client.
+UNDER_WAY = ("assigned", "in_contact")
 
 #: A message that could not leave for this long goes to the next channel.
 GIVE_UP_AFTER = timedelta(minutes=45)
@@ -61,6 +66,7 @@ class Standing:
     assignment_state: str | None
     today: date
     allowed_by_mode: bool
+    is_stale: bool = False
 
 
 def forbids(standing: Standing) -> str | None:
@@ -76,7 +82,7 @@ def forbids(standing: Standing) -> str | None:
         ("no_consent", standing.recipient == "client" and not standing.consented),
         ("not_opted_in", standing.recipient == "mentor" and not standing.opted_in),
         ("no_route", standing.purpose in DISCLOSING and not route_is_open(standing)),
-        ("withdrawn", _is_over(standing)),
+        ("withdrawn", standing.is_stale or _is_over(standing)),
     ):
         if forbidden:
             return reason
@@ -110,11 +116,14 @@ def _is_called_off(standing: Standing) -> bool:
 
 _NEEDS_ASSIGNMENT = {
     "offer": ("offered",),
-    "card": ("assigned", "in_contact"),
-    "card_code": ("assigned", "in_contact"),
-    "card_by_coordinator": ("assigned", "in_contact"),
-    "introduction": ("assigned", "in_contact"),
+    "card": UNDER_WAY,
+    "card_code": UNDER_WAY,
+    "card_by_coordinator": UNDER_WAY,
+    "introduction": UNDER_WAY,
     "reminder": ("assigned",),
+    "check_in": UNDER_WAY,
+    "wants_to_talk": UNDER_WAY,
+    "quiet": UNDER_WAY,
 }
 
 

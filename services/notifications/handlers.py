@@ -37,7 +37,7 @@ from contracts.sealed import opened
 from messaging.sealing import SearchTokens
 from messaging.timers import Timer
 from messaging.work import Work
-from services.notifications import cards
+from services.notifications import cards, check_ins
 from services.notifications.domain import CHANNEL_OF_CONSENT
 from services.notifications.planning import Planner, channels_of
 from services.notifications.store import Assignment, Facility, Person
@@ -71,14 +71,16 @@ class Handlers:
         """The client gets a first message, whatever the state of matching."""
         contact = opened(event.contact)
         if contact is None:
-            return ()
+            return
         self._know(work, event.client_id, contact, facility_id=event.facility_id)
         person = work.store.persons[event.client_id]
         work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
-        if event.replaces is not None:
-            # They were welcomed for the earlier discharge, and keep their mentor.
-            return ()
-        return self._planner(work).tell_client("first", event.client_id, event.discharge_id)
+        # They may have been away: days are counted anew once it is said who stands beside them.
+        yield from check_ins.end(work, event.client_id, "withdrawn")
+        if event.replaces is None:
+            # Otherwise they were welcomed for the earlier discharge, and keep their mentor.
+            planner = self._planner(work)
+            yield from planner.tell_client("first", event.client_id, event.discharge_id)
 
     def discharge_corrected(self, event: DischargeCorrected, work: Work) -> Iterable[Event]:
         """What is known has changed; if it was held, the first message may leave now."""
@@ -135,11 +137,12 @@ class Handlers:
         """The client told staff what they could have answered: STOP."""
         contact = opened(event.contact)
         if contact is None:
-            return ()
+            return
         for token in self._address_tokens(contact).values():
             if token is not None:
                 work.store.stop(token)
-        return self._planner(work).withdraw("stop", person_id=event.client_id)
+        yield from self._planner(work).withdraw("stop", person_id=event.client_id)
+        yield from check_ins.end(work, event.client_id, "stop")
 
     def mentor_changed(self, event: MentorChanged, work: Work) -> Iterable[Event]:
         """A mentor's route, state and contact as they now stand."""
@@ -194,6 +197,9 @@ class Handlers:
         )
         work.store.put_assignment(assignment)
         work.store.close_questions(assignment.id, "offer")
+        # Whoever keeps their mentor has come back now, however long ago the two were introduced.
+        since = work.now if event.kept else event.assigned_at
+        check_ins.begin(work, self.tokens, assignment, since)
         if event.kept:
             return
         work.store.ask("introduction", event.client_id, assignment)
@@ -271,6 +277,14 @@ class Handlers:
         work.store.load_persons([assignment.mentor_id])
         return self._planner(work).tell_mentor("reminder", assignment.mentor_id, assignment)
 
+    def check_in(self, timer: Timer, work: Work) -> Iterable[Event]:
+        """The client is asked how they are."""
+        return check_ins.ask(timer, work, self.tokens)
+
+    def no_word(self, timer: Timer, work: Work) -> Iterable[Event]:
+        """The client has left check-ins unanswered: their mentor is told."""
+        return check_ins.silence(timer, work, self.tokens)
+
     def table(self) -> Mapping[type[Event], list[Callable[..., Any]]]:
         """What notifications reacts to."""
         return {
@@ -296,7 +310,12 @@ class Handlers:
 
     def timers(self) -> Mapping[str, Callable[..., Any]]:
         """What notifications does later."""
-        return {"waiting": self.still_waiting, "remind": self.not_talked_yet}
+        return {
+            "waiting": self.still_waiting,
+            "remind": self.not_talked_yet,
+            check_ins.NEXT: self.check_in,
+            check_ins.SILENCE: self.no_word,
+        }
 
     def _planner(self, work: Work) -> Planner:
         return Planner(work=work, tokens=self.tokens)
@@ -334,6 +353,7 @@ class Handlers:
             return
         work.store.put(replace(person, state=state))
         work.timers.revoke(client_id, "waiting")
+        yield from check_ins.end(work, client_id, state)
         yield from self._planner(work).withdraw(state, person_id=client_id)
 
     def _over(self, work: Work, assignment_id: UUID, reason: str) -> Iterator[Event]:
@@ -342,6 +362,7 @@ class Handlers:
         if assignment is None:
             return
         work.store.put_assignment(replace(assignment, state="ended"))
+        yield from check_ins.end(work, assignment.client_id, reason)
         work.store.close_questions(assignment_id, "offer", "contact", "introduction")
         work.timers.revoke(assignment.client_id, f"remind/{assignment_id}")
         cards.end(work, assignment_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
@@ -17,24 +18,17 @@ from contracts.notifications import (
     MessageHandedOver,
     ReplyReceived,
 )
+from hosting.hours import after_open_time
 from messaging.sealing import SearchTokens, to_json
 from messaging.work import Participant, Work
-from services.notifications.domain import RANK
-from services.notifications.planning import Planner
-from services.notifications.replies import Meaning, also_stop, understand
+from services.notifications import cards, check_ins
+from services.notifications.domain import RANK, UNDER_WAY
+from services.notifications.planning import Planner, channels_of, hours_of
+from services.notifications.replies import CLIENT_SAYS, Meaning, also_stop, understand
 from services.notifications.retrying import next_channel_after
-from services.notifications.store import MESSAGE, PERSON, REPLY, Person, Question
+from services.notifications.sequences import sequence
+from services.notifications.store import MESSAGE, PERSON, REPLY, Assignment, Person, Question
 
-#: What a client can say; anything else that is clear to others is unclear from them.
-_CLIENT_SAYS = {
-    Meaning.NO,
-    Meaning.SOMEONE_ELSE,
-    Meaning.STOP,
-    Meaning.START,
-    Meaning.HELP,
-    Meaning.DANGER,
-    Meaning.WRONG_NUMBER,
-}
 #: The question that each answer answers.
 _ANSWERS = {
     Meaning.YES: "offer",
@@ -89,6 +83,8 @@ class Desk:
                 return _from_a_stranger(work, token, meaning, channel, provider_id)
             work.store.load_persons(ids)
             person = _most_likely(work, ids, meaning)
+            if work.store.open_question(person.id, "check_in") is not None:
+                meaning = understand(words, "check_in")
             incoming = _Incoming(work, self.tokens, person, channel, had_ended=had_ended)
             incoming.keep(words, provider_id, meaning)
             withdrawn = incoming.end_messages(token) if ends else ()
@@ -157,6 +153,7 @@ class _Incoming:
             self._work.store.stop(address)
         self._work.store.load_planned_to(self._person.id)
         yield from self._planner.withdraw("stop", person_id=self._person.id)
+        yield from check_ins.end(self._work, self._person.id, "stop")
 
     def take(self, meaning: Meaning, token: str | None = None) -> Iterator[Event]:
         """What follows from the reply."""
@@ -166,8 +163,9 @@ class _Incoming:
             yield from self._from_mentor(meaning, token)
 
     def _from_client(self, meaning: Meaning, token: str | None) -> Iterator[Event]:
-        question = self._question("introduction")
-        if meaning not in _CLIENT_SAYS or (
+        question, check_in = self._question("introduction"), self._question("check_in")
+        contact_by = None
+        if meaning not in CLIENT_SAYS or (
             meaning in (Meaning.NO, Meaning.SOMEONE_ELSE) and question is None
         ):
             meaning = Meaning.UNCLEAR
@@ -180,11 +178,51 @@ class _Incoming:
             self._planner.page_on_call(self._person, self._reply_id)
         elif meaning is Meaning.WRONG_NUMBER:
             yield from self._unlink(token)
+        elif meaning is Meaning.OK and check_in is not None:
+            # Thanked once for a mentor and a discharge: the next OK needs no more texts.
+            once = f"check_in_ok/client/{check_in.assignment_id}/{check_in.discharge_id}"
+            self._answer("check_in_ok", once=once)
+        elif meaning is Meaning.TALK:
+            contact_by = yield from self._pass_on_wish_to_talk()
         else:
             self._stop_start_help(meaning, token, "")
         if question is not None and meaning in (Meaning.NO, Meaning.SOMEONE_ELSE):
             self._work.store.close_questions(question.assignment_id, "introduction")
-        yield self._said(meaning, question)
+        if check_in is not None and meaning not in (Meaning.HELP, Meaning.START):
+            # Whatever they wrote, they are not silent.
+            check_ins.answered(self._work, check_in.assignment_id, self._person.id)
+        yield self._said(meaning, check_in or question, contact_by)
+
+    def _pass_on_wish_to_talk(self) -> Generator[Event, None, datetime]:
+        """The mentor hears at once that somebody would like to talk; by when they should have."""
+        self._answer("check_in_talk")
+        assignment = self._assignment()
+        mentor = self._mentor_of(assignment)
+        if assignment is None or mentor is None or mentor.contact is None:
+            return self._work.now
+        self._work.store.ask("contact", mentor.id, assignment)
+        if not self._work.store.planned(purpose="wants_to_talk", assignment_id=assignment.id):
+            once = f"wants_to_talk/mentor/{self._reply_id}"
+            yield from self._planner.tell_mentor("wants_to_talk", mentor.id, assignment, once=once)
+        if len(channels_of(mentor, set())) < 2:
+            # They have no page that shows who it is.
+            yield cards.no_second_channel(self._work, assignment, self._person.facility_id)
+        hours = hours_of(mentor, self._work.store.facility(self._person.facility_id))
+        within = timedelta(hours=sequence("check_in").contact_within_hours)
+        return after_open_time(self._work.now, mentor.contact.time_zone, hours, within)
+
+    def _assignment(self) -> Assignment | None:
+        """The one that stands between the client and a mentor."""
+        mine = self._work.store.assignments.values()
+        standing = (a for a in mine if a.client_id == self._person.id and a.state in UNDER_WAY)
+        return next(standing, None)
+
+    def _mentor_of(self, assignment: Assignment | None) -> Person | None:
+        if assignment is None:
+            return None
+        self._work.store.load_persons([assignment.mentor_id])
+        found: Person | None = self._work.store.persons.get(assignment.mentor_id)
+        return found
 
     def _from_mentor(self, meaning: Meaning, token: str | None) -> Iterator[Event]:
         kind = _ANSWERS.get(meaning)
@@ -205,7 +243,11 @@ class _Incoming:
             self._planner.page_on_call(self._person, self._reply_id)
         elif meaning is Meaning.WRONG_NUMBER:
             yield from self._unlink(token)
-        elif meaning in (Meaning.UNCLEAR, Meaning.SOMEONE_ELSE):
+        elif meaning is Meaning.PAUSE:
+            self._answer("paused")
+        elif meaning is Meaning.BACK:
+            self._answer("welcome_back")
+        elif meaning in (Meaning.UNCLEAR, Meaning.SOMEONE_ELSE, Meaning.TALK):
             meaning = Meaning.UNCLEAR
             self._answer("mentor_unclear")
         else:
@@ -244,16 +286,19 @@ class _Incoming:
         yield from self._planner.withdraw(
             "wrong_number", person_id=self._person.id, channel=self._channel
         )
+        yield from check_ins.end(self._work, self._person.id, "wrong_number")
         self._answer("wrong_number")
 
     def _question(self, kind: str) -> Question | None:
         found: Question | None = self._work.store.open_question(self._person.id, kind)
         return found
 
-    def _answer(self, purpose: str) -> None:
-        self._planner.answer(purpose, self._person, self._channel, self._reply_id)
+    def _answer(self, purpose: str, *, once: str = "") -> None:
+        self._planner.answer(purpose, self._person, self._channel, self._reply_id, once=once)
 
-    def _said(self, meaning: Meaning, question: Question | None) -> ReplyReceived:
+    def _said(
+        self, meaning: Meaning, question: Question | None, contact_by: datetime | None = None
+    ) -> ReplyReceived:
         person = self._person
         about_client = question.client_id if question else person.id
         return ReplyReceived(
@@ -267,6 +312,7 @@ class _Incoming:
             assignment_id=question.assignment_id if question else None,
             discharge_id=question.discharge_id if question else person.discharge_id,
             facility_id=person.facility_id,
+            contact_by=contact_by,
         )
 
 

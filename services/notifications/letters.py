@@ -121,4 +121,6 @@ QUESTION_OF = {
     "introduction": "introduction",
     "reminder": "contact",
     "no_answer": "contact",
+    "wants_to_talk": "contact",
+    "quiet": "contact",
 }

@@ -31,7 +31,7 @@ from services.notifications.store import (
 )
 
 #: Replies that were acted on at once, or are somebody else's, and wait for no mentor.
-_NOT_FOR_MENTORS = ("stop", "start", "help", "wrong_number", "no", "someone_else")
+_NOT_FOR_MENTORS = ("stop", "start", "help", "wrong_number", "no", "someone_else", "ok")
 #: How many earlier contacts a page tells of.
 CONTACTS = 20
 

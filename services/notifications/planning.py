@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 from contracts.event import Event
 from contracts.intake import ContactDetails
 from contracts.notifications import MessageSuppressed
+from hosting.hours import Hours, narrower, parse_hours
 from messaging.sealing import SearchTokens
 from messaging.work import Work
 from services.notifications.domain import CHANNEL_OF_CONSENT
-from services.notifications.store import Assignment, Message, Person
+from services.notifications.store import Assignment, Facility, Message, Person
 
 _ADDRESS = {"sms": "mobile", "email": "email"}
 
@@ -31,6 +32,14 @@ def channels_of(person: Person, agreed: set[str]) -> list[str]:
     return [channel for channel in order if getattr(contact, _ADDRESS[channel])]
 
 
+def hours_of(person: Person, facility: Facility | None) -> Hours:
+    """When this person may be written to by their own clocks, within the facility's hours."""
+    allowed = parse_hours(facility.quiet_hours if facility else "09:00-20:00")
+    contact = person.contact
+    own = contact.safe_hours if isinstance(contact, ContactDetails) else contact and contact.hours
+    return (narrower(parse_hours(own), allowed) if own else None) or allowed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Planner:
     """Plans messages within one piece of work."""
@@ -45,8 +54,7 @@ class Planner:
         about: UUID,
         *,
         assignment: Assignment | None = None,
-        due_at: datetime | None = None,
-        is_answer: bool = False,
+        once: str = "",
     ) -> Iterator[Event]:
         """Write to a client; where no channel is left, say so at once."""
         person: Person | None = self.work.store.persons.get(client_id)
@@ -56,7 +64,7 @@ class Planner:
         channels = channels_of(person, agreed)
         message = Message(
             id=uuid4(),
-            once=f"{purpose}/client/{about}",
+            once=once or f"{purpose}/client/{about}",
             person_id=client_id,
             recipient="client",
             subject_id=client_id,
@@ -65,11 +73,11 @@ class Planner:
             facility_id=person.facility_id,
             purpose=purpose,
             channel=channels[0] if channels else "none",
-            is_answer=is_answer,
+            is_answer=False,
             state="planned" if channels else "suppressed",
             reason=None if channels else "no_channel",
-            due_at=due_at or self.work.now,
-            first_due_at=due_at or self.work.now,
+            due_at=self.work.now,
+            first_due_at=self.work.now,
         )
         self.work.store.plan(message)
         if not channels:
@@ -112,12 +120,14 @@ class Planner:
         if not channels:
             yield suppressed(message, "no_channel", self.work.now)
 
-    def answer(self, purpose: str, person: Person, channel: str, reply_id: UUID) -> None:
+    def answer(
+        self, purpose: str, person: Person, channel: str, reply_id: UUID, *, once: str = ""
+    ) -> None:
         """Answer somebody who has just written, on the channel on which they wrote."""
         self.work.store.plan(
             Message(
                 id=uuid4(),
-                once=f"{purpose}/answer/{reply_id}",
+                once=once or f"{purpose}/answer/{reply_id}",
                 person_id=person.id,
                 recipient=person.kind,
                 subject_id=person.id,

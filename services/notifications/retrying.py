@@ -8,6 +8,7 @@ from uuid import uuid4
 from sqlalchemy import insert, select
 
 from contracts.notifications import ReplyReceived
+from services.notifications import check_ins
 from services.notifications.planning import channels_of, withdraw
 from services.notifications.store import MESSAGE, Person
 
@@ -73,6 +74,7 @@ def _end_messages(work: Work, row: Any, person: Person) -> None:
         work.store.stop(address)
     work.store.load_planned_to(person.id)
     work.say_all(withdraw(work, "stop", person_id=person.id))
+    work.say_all(check_ins.end(work, person.id, "stop"))
     if had_ended:
         return
     work.say(

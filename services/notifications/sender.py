@@ -18,7 +18,6 @@ from uuid import UUID
 from sqlalchemy import and_, or_, select, update
 
 from contracts.event import Event
-from contracts.intake import ContactDetails
 from contracts.matching import MentorContact
 from contracts.notifications import (
     MessageDelayed,
@@ -26,7 +25,7 @@ from contracts.notifications import (
     MessageHandedOver,
     MessageUnconfirmed,
 )
-from hosting.hours import is_open, narrower, next_opening, parse_hours
+from hosting.hours import is_open, next_opening
 from messaging.rows import among, update_many
 from messaging.sealing import to_json
 from messaging.tables import PARKED_KEY
@@ -43,8 +42,9 @@ from services.notifications.domain import (
 )
 from services.notifications.letters import QUESTION_OF, Facts, LetterWriter
 from services.notifications.mentors import hello_of
-from services.notifications.planning import suppressed
+from services.notifications.planning import channels_of, hours_of, suppressed
 from services.notifications.retrying import next_channel_after
+from services.notifications.sequences import sequence
 from services.notifications.store import MESSAGE, Assignment, Facility, Message, Person
 from services.notifications.wording import CannotRender
 
@@ -59,8 +59,8 @@ _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 LEASE = timedelta(minutes=4)
 #: How often a sender looks for leases that ran out.
 EXPIRE_EVERY_SECONDS = 1.0
-#: Purposes whose messages lead to the card of an assignment.
-SHOWS_CARD = ("card", "card_code")
+#: Purposes whose messages may lead to the card of an assignment.
+SHOWS_CARD = ("card", "card_code", "wants_to_talk", "quiet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +258,7 @@ class Sender:
             assignment_state=assignment.state if assignment else None,
             today=today_in(contact.time_zone if contact else "UTC", work.now),
             allowed_by_mode=self.allowed is None or address in self.allowed,
+            is_stale=_is_stale(message, work.now),
         )
 
     @staticmethod
@@ -404,7 +405,7 @@ def _facts(work: Work, message: Message, address: str, facility: Facility) -> Fa
     if assignment is not None and kind is not None and message.person_id is not None:
         question = work.store.question_about(assignment.id, kind)
     card_id = None
-    if assignment is not None and message.purpose in SHOWS_CARD:
+    if assignment is not None and _may_lead_to_card(message, persons.get(assignment.mentor_id)):
         card_id = work.store.cards.get(assignment.id)
     hello = None
     if assignment is not None and message.purpose == "introduction":
@@ -421,6 +422,20 @@ def _facts(work: Work, message: Message, address: str, facility: Facility) -> Fa
         card_id=card_id,
         hello=hello,
     )
+
+
+def _may_lead_to_card(message: Message, mentor: Person | None) -> bool:
+    """A later link to a card goes where the first went: the other channel has the code."""
+    if message.purpose in ("wants_to_talk", "quiet"):
+        return mentor is not None and message.channel == channels_of(mentor, set())[0]
+    return message.purpose in SHOWS_CARD
+
+
+def _is_stale(message: Message, now: datetime) -> bool:
+    """A check-in that comes too late would meet the next one."""
+    if message.purpose != "check_in":
+        return False
+    return now - message.first_due_at > timedelta(hours=sequence("check_in").stale_after_hours)
 
 
 _FIELDS = tuple(Message.__dataclass_fields__)
@@ -460,10 +475,5 @@ def _opening(
     """The first moment, from now on, at which this may arrive; an answer may at once."""
     if message.is_answer or person is None or person.contact is None:
         return now
-    hours = allowed = parse_hours(facility.quiet_hours)
-    contact = person.contact
-    own = contact.safe_hours if isinstance(contact, ContactDetails) else contact.hours
-    if own:
-        hours = narrower(parse_hours(own), allowed) or allowed
-    zone = contact.time_zone
+    hours, zone = hours_of(person, facility), person.contact.time_zone
     return now if is_open(now, zone, hours) else next_opening(now, zone, hours)

@@ -21,6 +21,7 @@ from services.notifications.incoming import Desk
 from services.notifications.letters import LetterWriter
 from services.notifications.pages import make_pages
 from services.notifications.sender import Sender
+from services.notifications.sequences import sequence
 from services.notifications.settings import NotificationsSettings, check_mode
 from services.notifications.store import Store
 from services.operating import MENU, OPERATORS, PLACES
@@ -102,6 +103,8 @@ def build(environ: Mapping[str, str] | None = None) -> Notifications:
     settings = read(NotificationsSettings, NAME, environ)
     allowed = check_mode(settings)
     foundation = lay_foundation(NAME, settings)
+    # A sequence that cannot be read ends the start, not the first check-in.
+    sequence("check_in")
     handlers = Handlers(tokens=foundation.tokens)
     participant = foundation.participant(
         on=handlers.table(), timers=handlers.timers(), open_store=Store

@@ -112,9 +112,15 @@ QUESTION = Table(
     Column("discharge_id", Uuid, nullable=False),
     Column("state", Text, nullable=False),
     Column("asked_at", _MOMENT, nullable=False),
-    UniqueConstraint("assignment_id", "kind"),
     Index("one_open_question", "person_id", unique=True, postgresql_where=text("state = 'open'")),
     Index("question_of_person", "person_id", postgresql_where=text("state <> 'closed'")),
+    Index(
+        "one_unanswered_of_a_kind",
+        "assignment_id",
+        "kind",
+        unique=True,
+        postgresql_where=text("state <> 'closed'"),
+    ),
 )
 MESSAGE = Table(
     "message",
@@ -314,8 +320,9 @@ _OR_SAY_AFTER_ALL = (
 )
 _QUESTION = tuple(column.name for column in QUESTION.c)
 _PERSON = tuple(f.name for f in fields(Person) if f.name != "contact")
-#: An offer is answered first: it has a deadline and keeps a client waiting.
-_FIRST = {"offer": 0, "introduction": 1, "contact": 2}
+#: An offer is answered first: it has a deadline and keeps a client waiting. A check-in goes before
+#: the introduction, which can be answered for as long as the assignment stands.
+_FIRST = {"offer": 0, "check_in": 1, "introduction": 2, "contact": 3}
 
 
 class Store:
@@ -474,7 +481,7 @@ class Store:
             state="waiting",
             asked_at=self._work.now,
         )
-        if kind not in {q.kind for q in self._about(assignment.id)}:
+        if self.question_about(assignment.id, kind) is None:
             self._keep(question)
             self._open_first(person_id)
 

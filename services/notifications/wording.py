@@ -26,6 +26,9 @@ PURPOSES: Mapping[str, frozenset[str]] = {
     "stopped": frozenset({"alias"}),
     "started": frozenset({"alias"}),
     "help": frozenset({"alias", "coordinator_phone"}),
+    "check_in": frozenset({"alias"}),
+    "check_in_ok": frozenset({"alias"}),
+    "check_in_talk": frozenset({"alias"}),
     "danger": frozenset(),
     "wrong_number": frozenset(),
     # To the mentor.
@@ -36,12 +39,16 @@ PURPOSES: Mapping[str, frozenset[str]] = {
     "card_code": frozenset({"alias", "code"}),
     "card_by_coordinator": frozenset({"alias"}),
     "reminder": frozenset({"alias"}),
+    "wants_to_talk": frozenset({"alias"}),
+    "quiet": frozenset({"alias"}),
     "talked": frozenset({"alias"}),
     "no_answer": frozenset({"alias"}),
     "mentor_stopped": frozenset({"alias"}),
     "mentor_started": frozenset({"alias"}),
     "mentor_help": frozenset({"alias", "coordinator_phone"}),
     "mentor_unclear": frozenset({"alias"}),
+    "paused": frozenset({"alias"}),
+    "welcome_back": frozenset({"alias"}),
     "ended_for_mentor": frozenset({"alias"}),
     # To the facility's on-call person.
     "on_call": frozenset({"alias"}),
@@ -61,6 +68,9 @@ OPTIONAL: Mapping[str, frozenset[str]] = {
     "reminder": frozenset({"answer_link"}),
     "no_answer": frozenset({"answer_link"}),
     "mentor_unclear": frozenset({"answer_link"}),
+    "check_in": frozenset({"coordinator_phone"}),
+    "wants_to_talk": frozenset({"link", "answer_link"}),
+    "quiet": frozenset({"link", "answer_link"}),
 }
 
 LINKS = frozenset({"link", "answer_link", "unsubscribe_link"})

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from math import comb
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.notifications.replies import SAID_ALONE, Meaning, also_stop, understand
+from services.notifications.replies import (
+    CLIENT_SAYS,
+    SAID_ALONE,
+    Meaning,
+    also_stop,
+    understand,
+)
 
 REPLIES: dict[Meaning, tuple[str, ...]] = {
     Meaning.STOP: (
@@ -198,8 +211,9 @@ def test_every_word_of_the_table_works_however_it_is_written(
     for phrase in SAID_ALONE[meaning].split("|"):
         word = " ".join(phrase.split())
 
-        assert meaning == understand(written.format(word)), word
-        assert meaning == understand(written.format(word.upper())), word
+        asked = "check_in" if meaning is Meaning.OK else None
+        assert meaning == understand(written.format(word), asked), word
+        assert meaning == understand(written.format(word.upper()), asked), word
 
 
 def test_the_words_that_the_law_and_the_carriers_name_all_stop() -> None:
@@ -223,3 +237,100 @@ def test_a_very_long_reply_is_read_in_no_time() -> None:
     long = "stop all of the " * 5_000 + "for " * 5_000
 
     assert Meaning.UNCLEAR == understand(long)
+
+
+#: Replies written for this test, each with what was asked and what its writer means. The rules
+#: were made with the first file at hand; the second was written before they were changed for it,
+#: and no rule may be changed because of it. Both are by one hand, so that a stranger's replies may
+#: do worse.
+DATA = Path(__file__).parents[2] / "data"
+#: Of the replies that the rules have not seen, at least this share is understood (155 of 231)...
+UNDERSTOOD = 0.67
+#: ... at most this share of those that speak of danger is missed: 13 of 47, so that with 95 %
+#: certainty it is less than 41 % of such replies...
+DANGER_MISSED = 0.28
+#: ... and at most so many are taken for something else that would send or change anything.
+TAKEN_WRONGLY = 0
+#: What is missed lands with a person: an unclear reply is a task, one of danger a call, and a
+#: wish to talk goes to the mentor at once.
+WITH_A_PERSON = (Meaning.UNCLEAR, Meaning.DANGER, Meaning.TALK)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply with what was asked, what is meant, and what it was taken for."""
+
+    language: str
+    asked: str
+    meaning: str
+    text: str
+
+    @property
+    def taken_for(self) -> Meaning:
+        """What follows from it, of what its writer can say at all."""
+        said = understand(self.text, self.asked)
+        from_client = self.asked in ("introduction", "check_in")
+        return Meaning.UNCLEAR if from_client and said not in CLIENT_SAYS else said
+
+    @property
+    def is_missed(self) -> bool:
+        return self.taken_for != self.meaning
+
+    @property
+    def is_taken_wrongly(self) -> bool:
+        return self.is_missed and self.taken_for not in WITH_A_PERSON
+
+
+@cache
+def replies(half: str) -> list[Reply]:
+    """One half; of the unseen one, only what does not stand in the other as well."""
+    with (DATA / f"replies_{half}.tsv").open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        next(rows)
+        found = [Reply(*row) for row in rows]
+    known = set() if half == "seen" else {reply.text.casefold() for reply in replies("seen")}
+    return [reply for reply in found if reply.text.casefold() not in known]
+
+
+def table(half: str) -> str:
+    """Hits and misses by meaning and language."""
+    count = Counter((r.meaning, r.language, r.is_missed) for r in replies(half))
+    languages = ("en", "es", "mixed")
+    lines = [f"{half:>13}  " + "  ".join(f"{name:>15}" for name in languages)]
+    for meaning in Meaning:
+        cells = [(count[meaning, name, False], count[meaning, name, True]) for name in languages]
+        shown = "  ".join(f"{hit:>3} hit {miss:>2} miss" for hit, miss in cells)
+        lines.append(f"{meaning:>13}  {shown}")
+    return "\n".join(lines)
+
+
+def upper_bound(missed: int, of: int) -> float:
+    """The highest rate that would miss so few with a chance of 5 % (Clopper and Pearson)."""
+    low, high = missed / of, 1.0
+    while high - low > 1e-4:
+        rate = (low + high) / 2
+        fewer = sum(comb(of, k) * rate**k * (1 - rate) ** (of - k) for k in range(missed + 1))
+        low, high = (rate, high) if fewer > 0.05 else (low, rate)
+    return high
+
+
+@pytest.mark.parametrize("half", ["seen", "unseen"])
+def test_replies_that_were_written_for_it(half: str) -> None:
+    every = replies(half)
+    danger = [reply for reply in every if reply.meaning == Meaning.DANGER]
+    understood = sum(not reply.is_missed for reply in every)
+    missed = sum(reply.is_missed for reply in danger)
+    wrongly = [f"{r.text!r}: {r.taken_for}" for r in every if r.is_taken_wrongly]
+    print(f"\n{table(half)}")
+    print(f"understood {understood} of {len(every)}, taken wrongly {len(wrongly)}")
+    print(f"danger missed {missed} of {len(danger)}, bound {upper_bound(missed, len(danger)):.1%}")
+
+    if half == "seen":
+        assert ([], 0) == (wrongly, missed)
+    assert len(wrongly) <= TAKEN_WRONGLY, wrongly
+    assert missed <= DANGER_MISSED * len(danger)
+    assert understood >= UNDERSTOOD * len(every)
+
+
+def test_there_are_enough_of_them_in_each_half() -> None:
+    assert 200 <= min(len(replies("seen")), len(replies("unseen")))

@@ -29,6 +29,7 @@ from services.revealing import DENIED, DENIED_IN_CAPITALS, deny_listed
 LANGUAGES = ("en", "es")
 TO_THE_CLIENT = frozenset(
     {"first", "introduction", "waiting", "looking_again", "ended"}
+    | {"check_in", "check_in_ok", "check_in_talk"}
     | {"stopped", "started", "help", "danger", "wrong_number"}
 )
 EVERY_MESSAGE = list(product(PURPOSES, CHANNELS, LANGUAGES))
@@ -280,6 +281,13 @@ def test_an_offer_says_nothing_about_the_client() -> None:
 
 
 OFFERED_WORDS = {
+    "OK": Meaning.OK,
+    "TALK": Meaning.TALK,
+    "HABLAR": Meaning.TALK,
+    "PAUSE": Meaning.PAUSE,
+    "PAUSA": Meaning.PAUSE,
+    "BACK": Meaning.BACK,
+    "REGRESE": Meaning.BACK,
     "HELP": Meaning.HELP,
     "AYUDA": Meaning.HELP,
     "STOP": Meaning.STOP,
@@ -301,7 +309,7 @@ def test_every_word_that_a_text_offers_is_understood(purpose: str, language: str
     text = render(purpose, "sms", language, ORDINARY).text
 
     for word in re.findall(r"\b[A-Z]{2,}(?: [A-Z]{2,})*\b", text):
-        assert OFFERED_WORDS[word] == understand(word)
+        assert OFFERED_WORDS[word] == understand(word, purpose)
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
