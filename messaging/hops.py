@@ -60,7 +60,8 @@ def hops_of(participant: Participant, key: UUID) -> list[Hop]:
         found += _early(conn, select(EARLY).where(EARLY.c.key == key))
         query = select(PARKED_EVENT).where(PARKED_EVENT.c.key == key)
         found += [_kept(row, "parked") for row in conn.execute(query)]
-    return sorted(found, key=lambda hop: hop.at)
+    # What was applied together has one moment; its order is that of its partition.
+    return sorted(found, key=lambda hop: (hop.at, hop.producer, hop.offset or 0))
 
 
 def unpublished(participant: Participant) -> list[Hop]:

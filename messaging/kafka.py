@@ -8,6 +8,8 @@ flight (the library's own buffer has no bound).
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -264,6 +266,23 @@ def _oldest_at(consumer: KafkaConsumer, behind: Mapping[TopicPartition, int]) ->
         for place, group in consumer.poll(timeout_ms=200).items():
             written.setdefault(place, group[0].timestamp / 1000)
     return min(written.values())
+
+
+def answers(server: str, seconds: float) -> bool:
+    """Whether the broker at ``host:port`` speaks to us in time; never raises for one that is away.
+
+    The library would try for much longer, and a poll of its consumer only comes back empty. The
+    question is which versions it knows, which every broker answers before anything else.
+    """
+    host, _, port = server.strip().rpartition(":")
+    asking = struct.pack(">hhih", 18, 0, 0, -1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=seconds) as broker:
+            broker.settimeout(seconds)
+            broker.sendall(struct.pack(">i", len(asking)) + asking)
+            return len(broker.recv(4)) > 0
+    except (OSError, ValueError):
+        return False
 
 
 def topic_ids(servers: str, topics: Iterable[str]) -> dict[str, UUID]:

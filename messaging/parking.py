@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from contracts.event import Event
+from contracts.event import EVENTS, Event
 from contracts.parking import KeyParked, KeyReleased
 from messaging.broker import Record, record_from_json
 from messaging.inbox import Arrived, Failure, Inbox, Unreadable
@@ -59,6 +59,11 @@ class Parked:
     def seen(self) -> str:
         """Another one once the key was tried again or parked anew."""
         return _seen(self)
+
+    @property
+    def is_of_record(self) -> bool:
+        """Whether a record is at fault, the first of those that wait; else it is a command."""
+        return _is_of_record(self)
 
 
 def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
@@ -201,9 +206,10 @@ def close(
 ) -> bool:
     """Give up the event at fault, on a person's word, and apply what waits behind it.
 
-    ``because`` is one of ``CLOSED_BECAUSE``. False when the key is not parked any more, or no
-    longer as the person has ``seen`` it: another event would be given up than they meant.
-    Raises ``HandlerFailed`` when what waits behind fails too: then nothing was changed.
+    Where a command has failed, no event is at fault, and all that waits is applied. ``because`` is
+    one of ``CLOSED_BECAUSE``. False when the key is not parked any more, or no longer as the
+    person has ``seen`` it: another event would be given up than they meant. Raises
+    ``HandlerFailed`` when what waits behind fails too: then nothing was changed.
     """
     if because not in CLOSED_BECAUSE:
         raise ValueError(f"a reason is one of {', '.join(CLOSED_BECAUSE)}")
@@ -219,7 +225,7 @@ def close(
         records = _unpark(work, key)
         inbox = Inbox(work, records, freed=key)
         work.store.load(inbox.events())
-        for ready in inbox.skip_first():
+        for ready in inbox.skip_first() if _is_of_record(row) else ():
             _react(work, ready)
         _apply_freed(work, inbox, key)
         _released(work, key, closed=True, by=by, because=because)
@@ -242,6 +248,10 @@ def _locked(work: Work, key: UUID) -> Any:
     """The row of a parked key, locked, so that two people act one after the other."""
     query = select(PARKED_KEY).where(PARKED_KEY.c.key == key).with_for_update()
     return work.conn.execute(query).first()
+
+
+def _is_of_record(row: Any) -> bool:
+    return row.handler in ("reading", "writing") or row.handler in EVENTS
 
 
 def _seen(row: Any) -> str:

@@ -209,10 +209,14 @@ class House:
         caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
         return caller
 
-    def intake_app(self, processes: Mapping[str, str] | None = None) -> Flask:
+    def intake_app(
+        self, processes: Mapping[str, str] | None = None, kafka: str | None = None
+    ) -> Flask:
         """Intake's web: the API, and the pages of staff and of operations."""
         blueprints = [make_api(self.desk, mode="sandbox"), make_staff_pages(self.desk)]
-        blueprints += [make_flow_pages(self.intake, processes or {}), self._ops_pages("intake")]
+        blueprints += [self._ops_pages("intake")]
+        servers = kafka or self.settings["KAFKA_SERVERS"]
+        blueprints += [make_flow_pages(self.intake, processes or {}, servers)]
         return self._intake.foundation.web("", [*blueprints, make_sign_in(self._intake.accounts)])
 
     def matching_app(self) -> Flask:

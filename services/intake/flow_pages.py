@@ -5,7 +5,7 @@ They name nobody. The flow is refreshed by htmx as a part of the page; everythin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from services.intake.client_pages import STATES
 from services.intake.commands import NoSuchThing
 from services.intake.flow import LISTS, PAGE, TURN, Flow, read_flow, read_list, read_messages
 from services.intake.following import follow
-from services.intake.processes import Process, ask_all, databases
+from services.intake.processes import Running, ask_all
 from services.intake.store import facility_by_code
 from services.operating import MENU, OPERATORS, PLACES
 
@@ -34,18 +34,20 @@ STUCK_SECONDS = 60
 _UTC = "UTC"
 
 
-def make_flow_pages(participant: Participant, processes: Mapping[str, str]) -> Blueprint:
+def make_flow_pages(
+    participant: Participant, processes: Mapping[str, str], kafka_servers: str
+) -> Blueprint:
     """The blueprint; ``processes`` are the addresses of those that are asked how they are."""
     pages = Blueprint("flow", __name__, template_folder=str(TEMPLATES))
-    _add_flow(pages, participant, processes)
+    _add_flow(pages, participant, lambda: ask_all(processes, kafka_servers))
     _add_lists(pages, participant)
     _add_following(pages, participant)
     return pages
 
 
-def _add_flow(pages: Blueprint, participant: Participant, processes: Mapping[str, str]) -> None:
+def _add_flow(pages: Blueprint, participant: Participant, ask: Callable[[], Running]) -> None:
     def shown() -> dict[str, Any]:
-        asked = ask_all(processes)
+        running = ask()
         with participant.engine.connect() as conn:
             flow, zone = read_flow(conn, participant.now()), _own_zone(conn)
         return {
@@ -54,9 +56,8 @@ def _add_flow(pages: Blueprint, participant: Participant, processes: Mapping[str
             "flow": flow,
             "lists": LISTS,
             "bars": _bars(flow, zone),
-            "processes": asked,
-            "troubles": _troubles(asked),
-            "engines": _engines(asked),
+            "running": running,
+            "troubles": _troubles(running),
             "spoken": spoken,
             "when": lambda moment: told(moment, zone, flow.now),
         }
@@ -171,28 +172,19 @@ def _bars(flow: Flow, zone: str) -> list[dict[str, Any]]:
     ]
 
 
-def _troubles(processes: Sequence[Process]) -> list[str]:
+def _troubles(running: Running) -> list[str]:
     """What keeps events from flowing, in sentences; empty when nothing is known to."""
-    found = [f"{one.name}: {one.says}" for one in processes if not one.is_ready]
-    for one in processes:
-        if not one.has_counted:
-            continue
-        if not one.hears_broker:
-            silence = spoken(one.silent_seconds)
-            found.append(f"{one.service} has not heard from Kafka for {silence}")
+    found = [] if running.kafka_answers else ["Kafka is away. " + _WAITS]
+    for one in running.processes:
+        if not one.is_ready:
+            found.append(f"{one.name}: {one.says}")
         if one.outbox_age_seconds > STUCK_SECONDS:
             age = spoken(one.outbox_age_seconds)
             found.append(f"{one.service} has had an event unpublished for {age}")
     return found
 
 
-def _engines(processes: Sequence[Process]) -> list[tuple[str, str]]:
-    """Each engine and how it is, as the processes see it."""
-    found = [(f"PostgreSQL of {name}", state) for name, state in databases(processes).items()]
-    heard = {one.hears_broker for one in processes if one.has_counted}
-    states = {frozenset({True}): "answers", frozenset({False}): "away"}
-    unsure = "answers some, and not others" if heard else "unknown"
-    return [("Kafka", states.get(frozenset(heard), unsure)), *found]
+_WAITS = "What is entered is safe, and flows by itself once it is back."
 
 
 def _hour() -> datetime | None:

@@ -1,4 +1,4 @@
-"""Ask every process how it is, all at once, and never wait long for one that is away.
+"""Ask every process and Kafka how they are, all at once, and wait for none that is away.
 
 Intake's database says nothing about the others' outboxes, lag and loops, and Prometheus may be
 away or not be there: the processes themselves are asked, as Prometheus would ask them.
@@ -6,7 +6,7 @@ away or not be there: the processes themselves are asked, as Prometheus would as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,17 +15,16 @@ from urllib.parse import urlsplit
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from messaging import kafka
+
 #: A process that says nothing for so long is told as away.
 PATIENCE_SECONDS = 1.0
-#: A consumer that did not hear the broker for so long has lost it.
-SILENT_SECONDS = 30.0
 _WANTED = {
     "outbox_pending_records",
     "outbox_oldest_pending_timestamp_seconds",
     "parked_keys",
     "early_events",
     "consumer_lag_seconds",
-    "consumer_last_poll_timestamp_seconds",
 }
 
 
@@ -66,7 +65,7 @@ class Process:
     @property
     def lag_seconds(self) -> float | None:
         """How old the oldest event is that it has not applied; None where that is not known."""
-        return self.numbers.get("consumer_lag_seconds") if self.hears_broker else None
+        return self.numbers.get("consumer_lag_seconds")
 
     @property
     def outbox_age_seconds(self) -> float:
@@ -74,29 +73,36 @@ class Process:
         since = self.numbers.get("outbox_oldest_pending_timestamp_seconds", 0)
         return max(_machine_time() - since, 0) if since else 0
 
-    @property
-    def silent_seconds(self) -> float:
-        """How long its consumer has not heard from the broker."""
-        return _machine_time() - self.numbers.get("consumer_last_poll_timestamp_seconds", 0)
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How everything runs, as seen at one moment."""
+
+    processes: Sequence[Process]
+    kafka_answers: bool
 
     @property
-    def hears_broker(self) -> bool:
-        """Whether its consumer has heard from the broker just now."""
-        return self.silent_seconds < SILENT_SECONDS
+    def engines(self) -> list[tuple[str, str]]:
+        """Each engine, and whether it answers as far as can be said."""
+        of_services = _databases(self.processes).items()
+        kafka = "answers" if self.kafka_answers else "away"
+        return [("Kafka", kafka), *((f"PostgreSQL of {who}", state) for who, state in of_services)]
 
 
-def ask_all(addresses: Mapping[str, str]) -> list[Process]:
+def ask_all(addresses: Mapping[str, str], kafka_servers: str) -> Running:
     """How each process is, in the order of the setting; those away are told as such."""
-    if not addresses:
-        return []
-    with ThreadPoolExecutor(max_workers=2 * len(addresses)) as pool:
+    with ThreadPoolExecutor(max_workers=2 * len(addresses) + 3) as pool:
+        brokers = [
+            pool.submit(kafka.answers, server, PATIENCE_SECONDS)
+            for server in kafka_servers.split(",")
+        ]
         states = {name: pool.submit(_state, url) for name, url in addresses.items()}
         counts = {
             name: pool.submit(_numbers, url)
             for name, url in addresses.items()
             if name.endswith("-worker")
         }
-        return [
+        processes = [
             Process(
                 name=name,
                 is_ready=state.result()[0],
@@ -105,9 +111,12 @@ def ask_all(addresses: Mapping[str, str]) -> list[Process]:
             )
             for name, state in states.items()
         ]
+        return Running(
+            processes=processes, kafka_answers=any(broker.result() for broker in brokers)
+        )
 
 
-def databases(processes: Iterable[Process]) -> dict[str, str]:
+def _databases(processes: Iterable[Process]) -> dict[str, str]:
     """Service -> whether its database answers, as far as its processes can say."""
     found: dict[str, str] = {}
     for process in processes:
@@ -128,8 +137,7 @@ def _state(url: str) -> tuple[bool, str]:
         answer = requests.get(f"{url}/readyz", timeout=PATIENCE_SECONDS)
     except requests.RequestException:
         return False, "does not answer"
-    says = answer.text.strip()[:100] if answer.headers["Content-Type"] else ""
-    return answer.status_code == 200, says
+    return answer.status_code == 200, answer.text.strip()[:100]
 
 
 def _numbers(url: str) -> dict[str, float]:

@@ -51,7 +51,9 @@ class Intake:
     def ops_pages(self) -> list[Blueprint]:
         """The flow, and what every service shows of itself."""
         return [
-            make_flow_pages(self.participant, self.processes),
+            make_flow_pages(
+                self.participant, self.processes, self.foundation.settings.kafka_servers
+            ),
             make_ops_pages(self.participant, PREFIX, may=OPERATORS, menu=MENU, places=PLACES),
         ]
 

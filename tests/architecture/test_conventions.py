@@ -39,7 +39,7 @@ def _apps() -> list[Any]:
         "/messages": [make_pages(_NOBODY, desk, twilio_token="t", public_url="u")],
     }
     participant: Any = type("Participant", (), {"name": "app"})()
-    blueprints[""].append(make_flow_pages(participant, {}))
+    blueprints[""].append(make_flow_pages(participant, {}, ""))
     for prefix, made in blueprints.items():
         ops = make_ops_pages(participant, prefix, may=OPERATORS, menu=MENU, places=PLACES)
         made.append(ops)
