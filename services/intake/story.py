@@ -62,6 +62,10 @@ def discharge_story(
         }
 
 
+#: Words of danger come before everything, whatever else is known of whoever wrote them.
+_IN_DANGER = TASK.c.kind == "danger"
+
+
 def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> list[dict[str, Any]]:
     """What needs a person at this facility, riskiest and oldest first.
 
@@ -72,7 +76,7 @@ def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> li
             select(TASK)
             .where(TASK.c.done_at.is_(None))
             .where(or_(TASK.c.facility_id == facility_id, TASK.c.facility_id.is_(None)))
-            .order_by(TASK.c.high_risk.desc(), TASK.c.due_at)
+            .order_by(_IN_DANGER.desc(), TASK.c.high_risk.desc(), TASK.c.due_at)
         ).all()
         owners = _owners(participant, conn, facility_id)
         return [
@@ -80,7 +84,7 @@ def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> li
                 "id": str(row.id),
                 "kind": row.kind,
                 "owner": {"role": row.owner, "name": owners.get(row.owner)},
-                "risk": "high" if row.high_risk else "ordinary",
+                "risk": "high" if row.high_risk or row.kind == "danger" else "ordinary",
                 "opened_at": row.opened_at.isoformat(),
                 "age_seconds": int((now - row.opened_at).total_seconds()),
                 "due_at": row.due_at.isoformat(),

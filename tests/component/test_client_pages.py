@@ -213,3 +213,16 @@ INTRODUCTION = step("message_handed_over", to="client", purpose="introduction")
 )
 def test_a_journey(steps: list[dict[str, Any]], state: str, states: str) -> None:
     assert states.split() == [station.state for station in journey(steps, state)]
+
+
+def test_words_of_danger_stand_above_everything(center: House) -> None:
+    clerk = center.browser("clerk")
+    post(clerk, "/discharges/new", **entered())
+    held = {"record_number": "R-8", "visit_number": "V-8", "high_risk": ["suicide_risk"]}
+    post(clerk, "/discharges/new", key="k2", **held)
+    center.settle()
+    center.text(MOBILE, "I want to die")
+
+    page = clerk.get("/").get_data(as_text=True)
+
+    assert page.index("Call the client now") < page.index("Complete what is missing")
