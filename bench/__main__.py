@@ -9,9 +9,9 @@ from importlib.metadata import version
 
 
 def main(parts: list[str]) -> None:
-    """Run latency and memory of the whole system, then throughput of its workers."""
+    """Run latency and memory of the whole system, throughput of its workers, and its pages."""
     _print_machine()
-    wanted = parts or ["system", "throughput"]
+    wanted = parts or ["system", "throughput", "pages"]
     if "system" in wanted:
         from bench import system
 
@@ -23,6 +23,14 @@ def main(parts: list[str]) -> None:
         count = int(os.environ.get("BENCH_DISCHARGES", "10000"))
         print(f"\n== {count} stored discharges through matching to message rows")
         throughput.run(count)
+
+    if "pages" in wanted:
+        from bench import pages
+
+        seconds = int(os.environ.get("BENCH_SECONDS", "300"))
+        clients = int(os.environ.get("BENCH_CLIENTS", "100000"))
+        print(f"\n== pages for {seconds} s, with {clients} clients")
+        pages.run(seconds, clients)
 
 
 def _print_machine() -> None:
