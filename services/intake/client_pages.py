@@ -111,7 +111,7 @@ def _page(desk: Desk, discharge_id: str) -> dict[str, Any]:
 def _told(step: dict[str, Any]) -> str:
     """A step of the story in words: what, of which kind, to whom."""
     said = step["what"].replace("_", " ").capitalize()
-    names = ("to", "purpose", "channel", "kind", "meaning", "mentor")
+    names = ("to", "purpose", "channel", "kind", "meaning", "mentor", "fields")
     details = [step[name] for name in names if step.get(name)]
     return f"{said} ({', '.join(details).replace('_', ' ')})" if details else said
 

@@ -101,11 +101,13 @@ class Desk:
         caller: str,
         answer_key: tuple[str, str] | None = None,
         deleted: tuple[str, ...] = (),
+        unusable: tuple[str, ...] = (),
     ) -> Accepted:
         """Store a discharge, new or updated, and let support begin when nothing holds it.
 
         ``answer_key`` is a token of the caller's key and one of what was asked: the same pair
-        gets the same answer again. ``deleted`` names what a feed says is no longer known. Raises
+        gets the same answer again. ``deleted`` names what a feed says is no longer known, and
+        ``unusable`` the fields that it filled with what cannot be, for the story to tell. Raises
         ``Refused`` when the key came with something else.
         """
         client_id = self._client_id(facility, body.record_number)
@@ -119,7 +121,7 @@ class Desk:
                     accepted.append(_again(before, answer_key[1]))
                     return
             visit = _Visit(work, self.tokens, facility, client_id)
-            yield from visit.register(body, deleted)
+            yield from visit.register(body, deleted, unusable)
             accepted.append(visit.accepted())
             if answer_key is not None:
                 store.remember_answer(work, caller, *answer_key, accepted[0].as_json())
@@ -307,7 +309,9 @@ class _Visit:
         tokens = {self._tokens.token("search", facility, word) for word in words}
         store.find_by(self._work, self._client_id, tokens)
 
-    def register(self, body: DischargeBody, deleted: tuple[str, ...]) -> Iterator[Event]:
+    def register(
+        self, body: DischargeBody, deleted: tuple[str, ...], unusable: tuple[str, ...]
+    ) -> Iterator[Event]:
         """Store the discharge of this visit and say what follows."""
         gone = _deleted(deleted)
         news = self.know(body.record_number, gone | _given(body, Person) | _name(body))
@@ -325,6 +329,9 @@ class _Visit:
             before = self._details[found]
             self._details[found] = updated(before, given)
             changed = news or self._details[found] != before
+        if unusable and changed:
+            fields = ", ".join(unusable)
+            self._work.store.step(self._client_id, self._id, "unusable", fields=fields)
         yield from self._judge(self._id, changed=changed, repeated=found is not None)
         # What a visit that is over tells of the person counts for the one that goes on.
         over = not self._work.store.discharge(self._id).is_open

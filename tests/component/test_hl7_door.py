@@ -277,6 +277,16 @@ def test_a_unit_too_long_to_be_mapped_holds(center: House) -> None:
     assert "unit" in [one["what"] for one in center.story(str(found.id))["missing"]]
 
 
+def test_what_a_feed_fills_with_what_cannot_be_is_named_in_the_story(center: House) -> None:
+    send(center.api(), Feed().message(pid7="19903002", pid13="12"))
+
+    (found,) = center.rows("intake", "SELECT id FROM discharge")
+    steps = center.story(str(found.id))["steps"]
+    (told,) = [step["fields"] for step in steps if step["what"] == "unusable"]
+    assert "PID-7" in told
+    assert "19903002" not in str(steps)
+
+
 def without(name: bytes) -> Callable[[bytes], bytes]:
     return lambda raw: re.sub(name + rb"[^\r]*\r", b"", raw)
 

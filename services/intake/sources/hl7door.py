@@ -61,9 +61,15 @@ class Hl7Door:
         if message.test and not self.acts_on_tests:
             return "AA", None
         try:
-            values, _ = usable(_as_body(message, facility))
+            values, left_out = usable(_as_body(message, facility))
             body: DischargeBody = read_body(DischargeBody, values)
-            self.desk.register(facility, body, caller=caller, deleted=message.deleted)
+            self.desk.register(
+                facility,
+                body,
+                caller=caller,
+                deleted=message.deleted,
+                unusable=(*message.ignored, *left_out),
+            )
         except ValidationError as error:
             field = next(iter(error.messages_dict))
             segment, number = _PLACES.get(field, ("MSH", None))
