@@ -299,6 +299,7 @@ class _Visit:
         self._person = updated(known.person, dict(given))
         if self._person != known.person:
             store.update_client(work, self._client_id, self._person)
+            store.find_no_more(work, self._client_id)
             self._be_found()
         return self._person != known.person
 

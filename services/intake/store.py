@@ -427,10 +427,14 @@ def update_client(work: Work, client_id: UUID, person: Person) -> None:
 
 
 def find_by(work: Work, client_id: UUID, tokens: Iterable[str]) -> None:
-    """From now on a client is found by these tokens alone."""
-    work.conn.execute(delete(SEARCH_TOKEN).where(SEARCH_TOKEN.c.client_id == client_id))
+    """A client is found by these tokens as well."""
     rows = [{"token": token, "client_id": client_id} for token in tokens]
     insert_many(work.conn, SEARCH_TOKEN, rows)
+
+
+def find_no_more(work: Work, client_id: UUID) -> None:
+    """A client is found by nothing that was known of them until now."""
+    work.conn.execute(delete(SEARCH_TOKEN).where(SEARCH_TOKEN.c.client_id == client_id))
 
 
 def name_mentor(work: Work, mentor_id: UUID, name: dict[str, Any]) -> None:
