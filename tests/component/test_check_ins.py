@@ -27,7 +27,7 @@ def _introduced(center: House, **changes: Any) -> dict[str, Any]:
     return story
 
 
-def _days(center: House, number: int) -> None:
+def days_pass(center: House, number: float) -> None:
     """Let days pass, from each moment at which something is due to the next."""
     end = center.clock.now() + timedelta(days=number)
     while center.clock.now() < end:
@@ -78,7 +78,7 @@ def test_a_client_is_asked_on_three_days_at_about_the_same_hour(center: House) -
     _introduced(center)
 
     for _ in range(9):
-        _days(center, 1)
+        days_pass(center, 1)
         center.text(CLIENT, "ok")
 
     asked = _handed_over(center)
@@ -92,7 +92,7 @@ def test_an_ok_is_thanked_once_and_nobody_is_bothered(center: House) -> None:
     center.text(JO, "talked")
 
     for _ in range(9):
-        _days(center, 1)
+        days_pass(center, 1)
         if _asked(center) > _meanings(center, story).count("ok"):
             center.text(CLIENT, "doing well, thanks")
 
@@ -106,7 +106,7 @@ def test_somebody_introduced_at_night_counts_from_the_next_opening(center: House
     center.clock.moment = MORNING + timedelta(hours=11)
     center.register(facility="south")
 
-    _days(center, 3)
+    days_pass(center, 3)
 
     [first, *_] = _handed_over(center)
     assert (26, True) == (first.day, 9 <= first.hour < 20)
@@ -115,7 +115,7 @@ def test_somebody_introduced_at_night_counts_from_the_next_opening(center: House
 def test_hours_agreed_with_the_client_hold(center: House) -> None:
     _introduced(center, safe_hours="17:00-18:00")
 
-    _days(center, 3)
+    days_pass(center, 3)
 
     assert {17} == {at.hour for at in _handed_over(center)}
 
@@ -143,7 +143,7 @@ def test_a_check_in_has_the_same_moment_however_often_it_is_planned(center: Hous
 def test_a_wish_to_talk_reaches_the_mentor_at_once_and_is_answered(center: House) -> None:
     story = _introduced(center)
     center.text(JO, "talked")
-    _days(center, 2)
+    days_pass(center, 2)
     center.network.letters.clear()
 
     center.text(CLIENT, "TALK please")
@@ -222,7 +222,7 @@ def test_two_without_an_answer_tell_the_mentor_and_ask_no_more(center: House) ->
     center.text(JO, "talked")
     center.network.letters.clear()
 
-    _days(center, 9)
+    days_pass(center, 9)
 
     assert 2 == _asked(center)
     assert ["quiet for some days" in said for said in center.network.to(JO)] == [True]
@@ -235,10 +235,10 @@ def test_one_answer_between_two_silences_is_no_silence(center: House) -> None:
     _introduced(center)
     center.text(JO, "talked")
     center.network.letters.clear()
-    _days(center, 2)
+    days_pass(center, 2)
     center.text(CLIENT, "so so")
 
-    _days(center, 6)
+    days_pass(center, 6)
 
     assert 3 == _asked(center)
     assert [] == center.network.to(JO)
@@ -249,7 +249,7 @@ def test_an_answer_that_nobody_understands_goes_to_a_person_and_sends_nothing(
 ) -> None:
     _introduced(center)
     center.text(JO, "talked")
-    _days(center, 2)
+    days_pass(center, 2)
     center.network.letters.clear()
 
     center.text(CLIENT, "no")
@@ -260,7 +260,7 @@ def test_an_answer_that_nobody_understands_goes_to_a_person_and_sends_nothing(
 
 def test_someone_else_is_heard_beside_a_check_in(center: House) -> None:
     story = _introduced(center)
-    _days(center, 2)
+    days_pass(center, 2)
 
     center.text(CLIENT, "someone else")
 
@@ -346,18 +346,18 @@ def test_a_start_does_not_bring_check_ins_back(center: House) -> None:
     for words in ("stop", "start"):
         center.text(CLIENT, words)
 
-    _days(center, 2)
+    days_pass(center, 2)
 
     assert 0 == _asked(center)
 
 
 def test_whoever_comes_back_is_asked_anew(center: House) -> None:
     _introduced(center)
-    _days(center, 4)
+    days_pass(center, 4)
     center.network.letters.clear()
 
     center.register(visit_number="V-2")
-    _days(center, 2)
+    days_pass(center, 2)
 
     assert 1 == _asked(center)
 
@@ -368,7 +368,7 @@ def test_a_parked_clients_check_ins_wait_and_the_stale_one_does_not_leave(center
     park = text("INSERT INTO parked_key VALUES (:key, now(), 'a test', 'Planted', 1)")
     with center.notifications.engine.begin() as conn:
         conn.execute(park, {"key": story["client_id"]})
-    _days(center, 3)
+    days_pass(center, 3)
     while_parked = _asked(center)
 
     with center.notifications.engine.begin() as conn:
@@ -384,7 +384,7 @@ def test_an_introduction_that_did_not_arrive_is_followed_by_no_check_in(center: 
     with center.notifications.engine.begin() as conn:
         conn.execute(text(refused))
 
-    _days(center, 2)
+    days_pass(center, 2)
 
     assert (0, ["check_in"]) == (_asked(center), _timers(center))
 
@@ -394,7 +394,7 @@ def test_a_client_who_may_not_be_written_to_is_left_alone(center: House) -> None
     with center.notifications.engine.begin() as conn:
         conn.execute(text("DELETE FROM consent"))
 
-    _days(center, 2)
+    days_pass(center, 2)
 
     assert (0, []) == (_asked(center), [k for k in _kinds(center) if k == "message_suppressed"])
 

@@ -14,6 +14,7 @@ from services.notifications.channels import Letter
 from services.notifications.channels.email import SmtpChannel
 from services.notifications.wording import PURPOSES
 from services.revealing import deny_listed
+from tests.component.test_check_ins import days_pass
 from tests.house import House
 
 FACILITY = """
@@ -142,6 +143,16 @@ def _live(house: House, language: str, first: str) -> None:
     later(5)
     say(MIA, "stop", "start")
     say(enter(5, "woman"), "wrong number")
+    asked = enter(6, "man")
+    enter(7, "woman")
+    say(BO, "yes", "pause", "back")
+    # The first answer is about the one before: one open question at a time.
+    say(JO, "yes", "yes")
+    days_pass(house, 1.2)
+    say(asked, "ok")
+    days_pass(house, 2)
+    say(asked, "talk")
+    days_pass(house, 5)
 
 
 def _leaks(channel: str, letter: Letter) -> list[str]:
