@@ -78,7 +78,8 @@ def all_are_read(url: str) -> bool:
     try:
         targets = ask(url, "targets")["activeTargets"]
         rules = [rule for group in ask(url, "rules")["groups"] for rule in group["rules"]]
-    except requests.ConnectionError:
+    except requests.RequestException:
+        # While it starts it does not listen yet, or says in plain words that it is not ready.
         return False
     return {"up"} == {one["health"] for one in targets} and {"ok"} == {r["health"] for r in rules}
 
