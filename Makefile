@@ -43,7 +43,7 @@ test: check ## every test
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-running test-parts
 
 test-running:
-	$(BIN)/python -m pytest tests/integration tests/fault
+	$(BIN)/python -m pytest tests/integration tests/fault tests/browser
 
 test-parts:
 	$(BIN)/python -m pytest tests/component tests/contract tests/unit
