@@ -181,6 +181,8 @@ class Handlers:
             call_by=event.answer_by + REMIND_AFTER,
         )
         work.store.put_assignment(assignment)
+        if self._is_over(work, event.client_id):
+            return ()
         work.store.ask("offer", event.mentor_id, assignment)
         return self._planner(work).tell_mentor("offer", event.mentor_id, assignment)
 
@@ -197,6 +199,8 @@ class Handlers:
         )
         work.store.put_assignment(assignment)
         work.store.close_questions(assignment.id, "offer")
+        if self._is_over(work, event.client_id):
+            return
         # Whoever keeps their mentor has come back now, however long ago the two were introduced.
         since = work.now if event.kept else event.assigned_at
         check_ins.begin(work, self.tokens, assignment, since)
@@ -346,6 +350,12 @@ class Handlers:
             "mobile_token": self.tokens.token("mobile", mobile) if mobile else None,
             "email_token": self.tokens.token("email", email.lower()) if email else None,
         }
+
+    @staticmethod
+    def _is_over(work: Work, client_id: UUID) -> bool:
+        """Whether nobody is to be told of anybody: matching ends it as soon as it hears, too."""
+        client: Person | None = work.store.persons.get(client_id)
+        return client is not None and client.state in ("cancelled", "died")
 
     def _set_state(self, work: Work, client_id: UUID, state: str) -> Iterator[Event]:
         person = work.store.persons.get(client_id)
