@@ -7,7 +7,7 @@ For component tests: everything is the product's own but the wire and the networ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -73,6 +73,8 @@ class Network:
 
     letters: list[tuple[str, Letter]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    #: Sees each letter at the moment at which it leaves.
+    witness: Callable[[str, Letter], None] | None = None
 
     def channel(self, name: str) -> Channel:
         """A channel into this network."""
@@ -95,6 +97,8 @@ class _RecordingChannel:
             outcome = Outcome(kind="accepted", phase="done", provider_id=f"P-{letter.message_id}")
         if outcome.kind in ("accepted", "unknown"):
             self.network.letters.append((self.name, letter))
+            if self.network.witness is not None:
+                self.network.witness(self.name, letter)
         return outcome
 
     def close(self) -> None:
@@ -141,6 +145,14 @@ class House:
             if not any(busy) and self._progress() == before:
                 return
         raise AssertionError("the house does not come to rest")
+
+    def loops(self) -> dict[str, Any]:
+        """Every loop of every worker, to be stepped one at a time: "intake relay" and so on."""
+        found: dict[str, Any] = {"sender": self.sender}
+        for kind in (self._relays, self._subscribers, self._timers):
+            for name, loop in zip(_NAMES, kind, strict=True):
+                found[f"{name} {loop.name}"] = loop
+        return found
 
     def load_demo(self) -> None:
         """The two facilities and twelve mentors of the demo."""
