@@ -156,10 +156,14 @@ class House:
 
     def load_demo(self) -> None:
         """The two facilities and twelve mentors of the demo."""
+        self.load_facilities()
+        self.load_mentors((DEMO / "demo-mentors.csv").read_text())
+
+    def load_facilities(self) -> None:
+        """The two facilities of the demo, without anybody."""
         stored, errors = load_facilities(self.desk, (DEMO / "demo-facilities.toml").read_bytes())
         assert (["north", "south"], []) == (stored, errors)
         self.settle()
-        self.load_mentors((DEMO / "demo-mentors.csv").read_text())
 
     def load_mentors(self, roster: str) -> None:
         """Mentors from a roster's text."""
