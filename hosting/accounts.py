@@ -45,7 +45,17 @@ class SignedIn:
     scope: str
     #: The session's own secret, from which its form tokens are made.
     secret: str
+    began_at: datetime
     seen_at: datetime
+
+    @property
+    def latest_end(self) -> datetime:
+        """When the session ends, whatever is done."""
+        return self.began_at + ENDS_AFTER
+
+    def ends_at(self, seen_at: datetime | None = None) -> datetime:
+        """When the session ends if nothing more is asked for than was by then."""
+        return min((seen_at or self.seen_at) + IDLE_FOR, self.latest_end)
 
     def form_token(self) -> str:
         """What a form of this session carries; another site cannot know it."""
@@ -136,15 +146,17 @@ def signed_in(access: Engine, secret: str, now: datetime) -> SignedIn | None:
         return None
     with reading(access) as conn:
         row: Any = conn.execute(_SESSION, {"hash": hash_of(secret)}).first()
-    if row is None or now > min(row.seen_at + IDLE_FOR, row.began_at + ENDS_AFTER):
+    if row is None:
         return None
-    return SignedIn(
+    who = SignedIn(
         account_id=row.account_id,
         role=row.role,
         scope=row.scope,
         secret=secret,
+        began_at=row.began_at,
         seen_at=row.seen_at,
     )
+    return who if now <= who.ends_at() else None
 
 
 def _begin(conn: Connection, account_id: UUID, now: datetime) -> str:

@@ -1,4 +1,10 @@
-"""Signing in and out, and which roles may call a view."""
+"""Signing in and out, which roles may call a view, and how a session ends without a loss.
+
+A form that is sent after its session has ended is neither carried out nor dropped: what was typed
+waits in the answer that asks who it is, in a hidden field, and after signing in a button sends
+it. It is kept nowhere else, since an address would be logged, and a row would be one more place
+that holds what identifies a person, with nobody to clear it away.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, TypeVar, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from flask import Blueprint, Response, current_app, g, redirect, request
+from flask import Blueprint, Response, current_app, g, make_response, redirect, request
 from sqlalchemy import Engine
 
 from hosting.accounts import Accounts, SignedIn, signed_in
-from hosting.auth import open_to_all
+from hosting.auth import form_token_of, open_to_all
+from hosting.moments import told
 from hosting.pages import render
 from hosting.problems import Problem
 
 COOKIE = "warm_handoff"
 #: How exactly it is noted that somebody is at work.
 SEEN_EVERY = timedelta(minutes=1)
+#: So long before a session ends, its pages say so.
+WARNED_BEFORE = timedelta(minutes=5)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -26,7 +35,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 def needs_role(*roles: str) -> Callable[[View], View]:
     """Let a view be called by these roles only, or by all of them; who it is is ``g.who``.
 
-    Whoever is not signed in is asked to, and led back. A form must carry its session's token.
+    Whoever is not signed in is asked to, and led back with what they typed. A form must carry its
+    session's token; one of an earlier session of this browser is sent again by hand.
     """
 
     def guard(view: View) -> View:
@@ -37,11 +47,11 @@ def needs_role(*roles: str) -> Callable[[View], View]:
                 # A part of a page that refreshes itself: the whole page asks.
                 return Response(status=401, headers={"HX-Refresh": "true"})
             if who is None:
-                return _ask(request.full_path if request.method == "GET" else "/")
+                return _ask()
             if roles and who.role not in roles:
                 raise Problem(403, "This is not for your role", "Ask whoever made your account.")
             if request.method == "POST" and not who.sent(request.form.get("form_token", "")):
-                raise Problem(400, "This form did not come from here", "Open it again.")
+                return _of_earlier_session(who)
             g.who = who
             return view(*args, **kwargs)
 
@@ -55,6 +65,17 @@ def who_is_it() -> SignedIn | None:
     """Whose session the request's cookie names, as it stands now."""
     access: Engine = current_app.extensions["access"]
     return signed_in(access, request.cookies.get(COOKIE, ""), _now())
+
+
+def waiting(zone: str) -> dict[str, Any]:
+    """Until when the page that is shown waits, and whether somebody must still be noted at work.
+
+    Only one web writes sessions: pages of all others have it note, by a picture of no size.
+    """
+    who: SignedIn = g.who
+    now = _now()
+    unnoted = now - who.seen_at > SEEN_EVERY
+    return {"until": told(who.ends_at(now if unnoted else None), zone, now), "unnoted": unnoted}
 
 
 def make_sign_in(accounts: Accounts) -> Blueprint:
@@ -101,6 +122,8 @@ def make_sign_in(accounts: Accounts) -> Blueprint:
         response.delete_cookie(COOKIE)
         return response
 
+    _add_staying(pages, accounts)
+
     @pages.after_app_request
     def note(response: Response) -> Response:
         who: SignedIn | None = g.get("who")
@@ -113,12 +136,48 @@ def make_sign_in(accounts: Accounts) -> Blueprint:
     return pages
 
 
+def _add_staying(pages: Blueprint, accounts: Accounts) -> None:
+    @pages.get("/seen")
+    @needs_role()
+    def seen() -> tuple[str, int]:
+        return "", 204
+
+    @pages.get("/session")
+    @open_to_all("says only how long a session lasts; looking does not lengthen it")
+    def time_left() -> str:
+        return _time_left()
+
+    @pages.post("/session")
+    @open_to_all("a session that is over is told so, and never led away from what was typed")
+    def stay() -> str:
+        who = who_is_it()
+        if who is not None and who.sent(request.form.get("form_token", "")):
+            accounts.seen(who.secret, _now())
+        return _time_left()
+
+
+def _time_left() -> str:
+    who = who_is_it()
+    left = who.ends_at() - _now() if who else timedelta(0)
+    return render(
+        "session.html",
+        who=who,
+        minutes=max(1, round(left.total_seconds() / 60)) if left <= WARNED_BEFORE else None,
+        may_stay=who is not None and who.ends_at() < who.latest_end,
+    )
+
+
 def _form(**values: Any) -> str:
-    return render("sign_in.html", **{"email": "", "errors": [], "next": _next(), **values})
+    kept = {"next": _next(), "typed": request.form.get("typed", "")}
+    return render("sign_in.html", **{"email": "", "errors": [], **kept, **values})
 
 
 def _let_in(secret: str) -> Response:
-    response = cast(Response, redirect(_next(), 303))
+    typed = request.form.get("typed", "")
+    if typed:
+        response = make_response(_again(_next(), typed, form_token_of(secret)))
+    else:
+        response = cast(Response, redirect(_next(), 303))
     # The front door ends TLS and says how it was asked.
     is_secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
     response.set_cookie(COOKIE, secret, httponly=True, samesite="Lax", secure=is_secure, path="/")
@@ -132,14 +191,45 @@ def _next() -> str:
     return wanted if is_ours else "/"
 
 
-def _ask(then: str) -> Response:
-    return cast(Response, redirect(f"/sign-in?next={quote(then.rstrip('?'))}", 303))
+def _ask() -> Response | tuple[str, int]:
+    """Ask who it is, and lead back."""
+    if request.method == "POST" and _is_ours():
+        return _form(next=_here(), typed=_typed()), 401
+    then = _here() if request.method == "GET" else "/"
+    return cast(Response, redirect(f"/sign-in?next={quote(then)}", 303))
+
+
+def _of_earlier_session(who: SignedIn) -> tuple[str, int]:
+    """Somebody signed in again elsewhere in this browser, and then sent what they had typed."""
+    if not _is_ours():
+        raise Problem(400, "This form did not come from here", "Open it again.")
+    return _again(_here(), _typed(), who.form_token()), 409
+
+
+def _again(path: str, typed: str, form_token: str) -> str:
+    """What was typed, with a button that sends it; the button is a person's own decision."""
+    fields = parse_qsl(typed, keep_blank_values=True)
+    return render("send_again.html", path=path, fields=fields, form_token=form_token)
+
+
+def _here() -> str:
+    return request.full_path.rstrip("?")
+
+
+def _typed() -> str:
+    """The fields of a form as one; those that choose a file are chosen again."""
+    fields = request.form.items(multi=True)
+    return urlencode([(name, value) for name, value in fields if name != "form_token"])
+
+
+def _is_ours() -> bool:
+    """Whether the browser says that a form is of one of our own pages."""
+    return urlsplit(request.headers.get("Origin", "")).netloc == request.host
 
 
 def _from_here() -> None:
-    """Before there is a session, a form is believed when the browser says that it is our own."""
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    """Before there is a session, a form is believed unless the browser says otherwise."""
+    if "Origin" in request.headers and not _is_ours():
         raise Problem(400, "This form did not come from here", "Open it again.")
 
 

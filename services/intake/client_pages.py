@@ -54,16 +54,26 @@ def _add_search(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/clients")
     @needs_role(*STAFF)
     def clients() -> str:
-        return render("clients.html", sought="", found=None, states=STATES, errors=[])
+        return _search(facility_of(desk), "", None)
 
     @pages.post("/clients")
     @needs_role(*STAFF)
     def found() -> str:
         text = request.form.get("sought", "")
-        people = find(desk, facility_of(desk), text)
-        return render(
-            "clients.html", sought=text, found=people, most=MOST, states=STATES, errors=[]
-        )
+        facility = facility_of(desk)
+        return _search(facility, text, find(desk, facility, text))
+
+
+def _search(facility: Facility, sought: str, found: Any) -> str:
+    return render(
+        "clients.html",
+        facility=facility,
+        sought=sought,
+        found=found,
+        most=MOST,
+        states=STATES,
+        errors=[],
+    )
 
 
 def _add_page(pages: Blueprint, desk: Desk) -> None:
@@ -77,9 +87,7 @@ def _add_page(pages: Blueprint, desk: Desk) -> None:
     def sheet(discharge_id: str) -> str:
         facility, now = facility_of(desk), desk.participant.now()
         printed = when(now, facility, now)
-        return render(
-            "sheet.html", **_page(desk, discharge_id), facility=facility, printed=printed, errors=[]
-        )
+        return render("sheet.html", **_page(desk, discharge_id), printed=printed, errors=[])
 
 
 def _page(desk: Desk, discharge_id: str) -> dict[str, Any]:
@@ -95,6 +103,7 @@ def _page(desk: Desk, discharge_id: str) -> dict[str, Any]:
         story["next"]["when"] = when(story["next"]["by"], facility, now)
     person, agreed = about_client(desk.participant, facility.id, id_in(discharge_id))
     return {
+        "facility": facility,
         "story": story,
         "person": shown(person) if person else None,
         "reached": person,
@@ -147,6 +156,7 @@ def _contact(desk: Desk, discharge_id: str, typed: Any, wrong: dict[str, str]) -
     facility, person, agreed = _client(desk, discharge_id)
     return render(
         "contact.html",
+        facility=facility,
         id=discharge_id,
         person=shown(person),
         typed=person if typed is None else typed,
@@ -161,8 +171,7 @@ def _add_endings(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/discharges/<discharge_id>/cancel")
     @needs_role(*STAFF)
     def ask_to_cancel(discharge_id: str) -> str:
-        _, person, _ = _client(desk, discharge_id)
-        return render("cancel.html", id=discharge_id, person=shown(person), errors=[])
+        return _ask_to_end("cancel.html", desk, discharge_id)
 
     @pages.post("/discharges/<discharge_id>/cancel")
     @needs_role(*STAFF)
@@ -173,8 +182,7 @@ def _add_endings(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/discharges/<discharge_id>/stop")
     @needs_role(*STAFF)
     def ask_to_stop(discharge_id: str) -> str:
-        _, person, _ = _client(desk, discharge_id)
-        return render("stop.html", id=discharge_id, person=shown(person), errors=[])
+        return _ask_to_end("stop.html", desk, discharge_id)
 
     @pages.post("/discharges/<discharge_id>/stop")
     @needs_role(*STAFF)
@@ -182,6 +190,11 @@ def _add_endings(pages: Blueprint, desk: Desk) -> None:
         facility, person, _ = _client(desk, discharge_id)
         desk.stop_outreach(facility, person.record_number)
         return see(f"/discharges/{discharge_id}")
+
+
+def _ask_to_end(template: str, desk: Desk, discharge_id: str) -> str:
+    facility, person, _ = _client(desk, discharge_id)
+    return render(template, facility=facility, id=discharge_id, person=shown(person), errors=[])
 
 
 def _client(desk: Desk, discharge_id: str) -> tuple[Facility, Person, list[str]]:

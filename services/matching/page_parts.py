@@ -46,6 +46,7 @@ def page(template: str, facility: Facility, now: datetime, **values: Any) -> str
         navigation=[{"text": text, "href": href} for text, href in _MENU[g.who.role]],
         sign_out="/sign-out",
         form_token=g.who.form_token(),
+        zone=facility.time_zone,
         facility=facility,
         today=today,
         tell=telling,

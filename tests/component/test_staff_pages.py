@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
+from werkzeug.datastructures import MultiDict
 
+from hosting.sign_in import COOKIE
 from services.roles import ROLES
+from tests.component.test_coordinator_pages import MAY as COORDINATORS_MAY
 from tests.house import House
 
 OPERATORS = {"operations", "administrator"}
@@ -36,6 +42,7 @@ MAY = {
     ("GET", "/discharges/<discharge_id>/cancel"): {"clerk", "coordinator"},
     ("POST", "/discharges/<discharge_id>/cancel"): {"clerk", "coordinator"},
     ("POST", "/sign-out"): set(ROLES),
+    ("GET", "/seen"): set(ROLES),
     ("GET", "/ops/"): OPERATORS,
     ("GET", "/ops/now"): OPERATORS,
     ("GET", "/ops/list/<name>"): OPERATORS,
@@ -226,7 +233,7 @@ def test_the_table_names_every_page(center: House) -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
 
-    assert pages == set(MAY)
+    assert pages == set(MAY) | set(COORDINATORS_MAY)
 
 
 def test_who_is_not_signed_in_is_led_there_and_back(center: House) -> None:
@@ -274,3 +281,155 @@ def test_signing_out_is_at_once(center: House) -> None:
 
     assert 303 == clerk.get("/").status_code
     assert 303 == same.get("/").status_code
+
+
+OURS = {"Origin": "http://localhost"}
+
+
+def _age(house: House, **by: float) -> None:
+    """Nobody has been at work for so long; sessions go by the clock of this world."""
+    owner = create_engine(house.settings["ACCESS_OWNER_URL"])
+    with owner.begin() as conn:
+        query = text("UPDATE session SET seen_at = :at, began_at = least(began_at, :at)")
+        conn.execute(query, {"at": datetime.now(UTC) - timedelta(**by)})
+    owner.dispose()
+
+
+def _fields(page: str) -> list[tuple[str, str]]:
+    """What a page's hidden fields would send."""
+    found = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page)
+    return [(name, unescape(value)) for name, value in found]
+
+
+def _sent(fields: list[tuple[str, str]], **more: str) -> MultiDict[str, str]:
+    return MultiDict([*fields, *more.items()])
+
+
+def _password(house: House) -> dict[str, str]:
+    return {"email": house.account("clerk", "north"), "password": "a long password"}
+
+
+def test_what_was_typed_outlives_its_session(center: House) -> None:
+    clerk = center.browser("clerk")
+    form = entered(called='Sam & "Co" +1', agreed=["text", "email"], email="sam@example.org")
+    form["form_token"] = _fields(clerk.get("/discharges/new").get_data(as_text=True))[0][1]
+    _age(center, minutes=31)
+
+    asked = clerk.post("/discharges/new", data=form, headers=OURS)
+    fields = _fields(asked.get_data(as_text=True))
+    wrong = clerk.post("/sign-in", data=_sent(fields, email="x", password="y"), headers=OURS)
+    kept = _fields(wrong.get_data(as_text=True))
+    signed_in = clerk.post("/sign-in", data=_sent(kept, **_password(center)), headers=OURS)
+    again = _fields(signed_in.get_data(as_text=True))
+    nothing_yet = center.rows("intake", "SELECT id FROM discharge")
+    done = clerk.post("/discharges/new", data=_sent(again), headers=OURS)
+
+    assert (401, 422, 200, 303) == tuple(
+        answer.status_code for answer in (asked, wrong, signed_in, done)
+    )
+    assert 'action="/discharges/new"' in signed_in.get_data(as_text=True)
+    assert [] == nothing_yet
+    typed = [(n, v) for n, v in again if n != "form_token"]
+    sent = [(n, v) for n, v in MultiDict(form).items(multi=True) if n != "form_token"]
+    assert sorted(sent) == sorted(typed)
+    page = clerk.get(done.location).get_data(as_text=True)
+    assert "Sam &amp; &#34;Co&#34; +1" in page
+
+
+def test_what_was_typed_outlives_a_sign_in_beside_it(center: House) -> None:
+    clerk = center.browser("clerk")
+    old = _fields(clerk.get("/discharges/new").get_data(as_text=True))[0][1]
+    clerk.post("/sign-in", data=_password(center), headers=OURS)
+
+    form = entered(form_token=old)
+    asked = clerk.post("/discharges/new", data=form, headers=OURS)
+    again = _sent(_fields(asked.get_data(as_text=True)))
+    done = clerk.post("/discharges/new", data=again, headers=OURS)
+
+    assert (409, 303) == (asked.status_code, done.status_code)
+
+
+@pytest.mark.parametrize("origin", [{}, {"Origin": "https://evil.example"}, {"Origin": "null"}])
+def test_what_another_site_sends_is_never_kept(center: House, origin: dict[str, str]) -> None:
+    stranger, clerk = center.intake_app().test_client(), center.browser("clerk")
+
+    unknown = stranger.post("/discharges/new", data=entered(), headers=origin)
+    known = clerk.post("/discharges/new", data=entered(), headers=origin)
+
+    assert (303, "/sign-in?next=/") == (unknown.status_code, unknown.location)
+    assert 400 == known.status_code
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [(0, None), (24, None), (26, "signed out in 4 minutes"), (31, "You are signed out")],
+)
+def test_a_page_says_before_its_session_ends(center: House, minutes: int, said: str | None) -> None:
+    clerk = center.browser("clerk")
+    _age(center, minutes=minutes)
+
+    told = clerk.get("/session", headers={"HX-Request": "true"}).get_data(as_text=True).strip()
+
+    assert said in told if said else told == ""
+    assert ("Stay signed in" in told) == (minutes == 26)
+
+
+def test_staying_gives_the_whole_time_again(center: House) -> None:
+    clerk, htmx = center.browser("clerk"), {"HX-Request": "true"}
+    _age(center, minutes=26)
+    token = dict(_fields(clerk.get("/session", headers=htmx).get_data(as_text=True)))
+
+    clerk.post("/session", data={"form_token": "not ours"}, headers=htmx)
+    refused = clerk.get("/session", headers=htmx).get_data(as_text=True)
+    clerk.post("/session", data=token, headers=htmx)
+
+    assert "signed out in 4 minutes" in refused
+    assert "" == clerk.get("/session", headers=htmx).get_data(as_text=True).strip()
+
+
+def test_nothing_lengthens_a_working_day(center: House) -> None:
+    clerk = center.browser("clerk")
+    _age(center, hours=11, minutes=57)
+    owner = create_engine(center.settings["ACCESS_OWNER_URL"])
+    with owner.begin() as conn:
+        conn.execute(text("UPDATE session SET seen_at = :now"), {"now": datetime.now(UTC)})
+    owner.dispose()
+
+    told = clerk.get("/session").get_data(as_text=True)
+
+    assert "signed out in 3 minutes" in told
+    assert "Stay signed in" not in told
+
+
+def test_a_page_says_how_long_it_waits_where_the_facility_is(center: House) -> None:
+    page = center.browser("clerk").get("/discharges/new").get_data(as_text=True)
+
+    ends = datetime.now(ZoneInfo("America/Los_Angeles")) + timedelta(minutes=30)
+    assert re.search(
+        f"This page waits for you until <time[^>]*>{ends:%a %d %b %Y}, .* P[SD]T", page
+    )
+    assert "(in 30 min)" in page
+
+
+def test_work_on_another_services_pages_keeps_the_session(center: House) -> None:
+    coordinator = center.browser("coordinator", app=center.matching_app())
+    fresh = coordinator.get("/matching/").get_data(as_text=True)
+    _age(center, minutes=29)
+    page = coordinator.get("/matching/").get_data(as_text=True)
+    secret = coordinator.get_cookie(COOKIE)
+    assert secret is not None
+    intake = center.intake_app().test_client()
+    intake.set_cookie(COOKIE, secret.value)
+
+    # Where scripts run a part asks by itself, and is nobody at work.
+    intake.get("/seen", headers={"HX-Request": "true"})
+    before = intake.get("/session").get_data(as_text=True)
+    picture = re.search('<img src="([^"]+)"', page)
+    assert picture is not None
+    answer = intake.get(picture[1])
+
+    assert "/seen" not in fresh
+    assert "(in 30 min)" in page
+    assert "signed out in 1 minute" in before
+    assert 204 == answer.status_code
+    assert "" == intake.get("/session").get_data(as_text=True).strip()
