@@ -37,7 +37,7 @@ def make_ops_pages(
     prefix: str,
     *,
     may: Sequence[str],
-    menu: Sequence[Mapping[str, str]],
+    menu: Mapping[str, Sequence[Mapping[str, str]]],
     places: Mapping[str, str],
 ) -> Blueprint:
     """The blueprint. ``may`` are the roles, ``places`` the prefix of every service."""

@@ -17,6 +17,7 @@ from messaging.work import Participant
 from services.matching import telling
 from services.matching.looking import facility_named
 from services.matching.store import Facility, Mentor
+from services.operating import MENU
 
 TEMPLATES = Path(__file__).parent / "page_templates"
 ROSTER = "/matching/"
@@ -26,7 +27,7 @@ _MENU = {
         ("Enter a discharge", "/discharges/new"),
         ("Mentors", ROSTER),
     ),
-    "administrator": (("Mentors", ROSTER),),
+    "administrator": tuple((one["text"], one["href"]) for one in MENU["administrator"]),
 }
 
 

@@ -65,6 +65,15 @@ def test_every_route_says_who_may_call_it() -> None:
                 assert "token" == guard, rule.rule
 
 
+def test_the_pages_that_guides_name_are_there() -> None:
+    maps = [app.url_map.bind("localhost") for app in _apps()]
+    texts = [path.read_text() for path in (ROOT / "docs/guides").iterdir()]
+    named = {path for text in texts for path in re.findall(r"`(/[^`\s]*)`", text)}
+
+    assert {"/discharges/new"} < named
+    assert [] == [path for path in named if not any(urls.test(path, "GET") for urls in maps)]
+
+
 def test_every_channel_is_in_the_table() -> None:
     files = (ROOT / "services/notifications/channels").glob("*.py")
 

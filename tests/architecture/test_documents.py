@@ -11,7 +11,9 @@ from deploy.local.settings import ROLES
 from hosting.settings import ServiceSettings
 from services.event_map import BEGIN, END, event_map
 from services.intake.settings import IntakeSettings
+from services.notifications.replies import understand
 from services.notifications.settings import NotificationsSettings
+from services.notifications.wording import TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("INTAKE", "MATCHING", "NOTIFICATIONS")
@@ -94,3 +96,35 @@ def test_links_between_documents_lead_somewhere() -> None:
     for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_readme_links_every_guide_and_no_other() -> None:
+    linked = re.findall(r"\]\((docs/guides/[^)]+)\)", (ROOT / "README.md").read_text())
+    guides = {f"docs/guides/{path.name}" for path in (ROOT / "docs/guides").iterdir()}
+
+    assert guides == set(linked)
+
+
+def test_the_texts_that_clients_are_told_of_are_those_that_are_sent() -> None:
+    guide = " ".join((ROOT / "docs/guides/client.md").read_text().split())
+    sent = [_sms(path.read_text()) for path in TEMPLATES.glob("*.en.txt")]
+    quoted = re.findall(r'"([^"]+)"', guide)
+
+    assert len(quoted) > 10
+    for text in quoted:
+        parts = [part.strip() for part in text.split("...")]
+        assert any(all(part in one for part in parts) for one in sent), text
+
+
+def _sms(template: str) -> str:
+    return " ".join(template.split("--- sms")[1].split("--- email")[0].split())
+
+
+def test_the_words_that_clients_are_told_of_mean_what_they_say() -> None:
+    guide = (ROOT / "docs/guides/client.md").read_text()
+    words = re.findall(r"^\| `([A-Z ]+)`", guide, re.MULTILINE)
+
+    assert {"NO", "STOP", "TALK"} < set(words)
+    for word in words:
+        asked = "check_in" if word in ("OK", "TALK") else None
+        assert word.replace(" ", "_") == understand(word, asked).name, word

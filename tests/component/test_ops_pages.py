@@ -602,6 +602,19 @@ def test_operations_land_on_the_flow(center: House) -> None:
     assert "/ops/" == center.browser("administrator").get("/").location
 
 
+def test_an_administrator_is_led_from_the_flow_to_the_mentors_and_back(center: House) -> None:
+    flow = center.browser("administrator").get("/ops/").get_data(as_text=True)
+    roster = center.browser("administrator", app=center.matching_app())
+
+    assert '<a href="/matching/">Mentors</a>' in flow
+    assert '<a href="/ops/">Flow</a>' in roster.get("/matching/").get_data(as_text=True)
+    assert "/matching/" not in _menu(center.browser("operations").get("/ops/"))
+
+
+def _menu(answer: Any) -> str:
+    return str(answer.get_data(as_text=True)).split("</nav>")[0]
+
+
 def test_no_page_of_operations_shows_a_name(center: House) -> None:
     ids = fill(center)
     apps = [side(center, service) for service in SIDES]
