@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from services.notifications.channels import Letter
 from tests.house import House, a_discharge
 
-EXAMPLES = int(os.environ.get("WARM_HANDOFF_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("WARM_HANDOFF_EXAMPLES", "8"))
 QUIETLY = settings(
     max_examples=EXAMPLES,
     derandomize=True,
