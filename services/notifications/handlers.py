@@ -42,6 +42,18 @@ from services.notifications.domain import CHANNEL_OF_CONSENT
 from services.notifications.planning import Planner, channels_of
 from services.notifications.store import Assignment, Facility, Person
 
+#: States of a client in which nobody is to be told of anybody.
+_FINAL = ("cancelled", "died")
+#: What a mentor is told of a client, as long as somebody is to be told.
+_OF_A_CLIENT = (
+    "offer",
+    "card",
+    "card_code",
+    "card_by_coordinator",
+    "reminder",
+    "wants_to_talk",
+)
+
 #: A mentor is reminded when nobody has talked by then.
 REMIND_AFTER = timedelta(hours=24)
 
@@ -355,7 +367,7 @@ class Handlers:
     def _is_over(work: Work, client_id: UUID) -> bool:
         """Whether nobody is to be told of anybody: matching ends it as soon as it hears, too."""
         client: Person | None = work.store.persons.get(client_id)
-        return client is not None and client.state in ("cancelled", "died")
+        return client is not None and client.state in _FINAL
 
     def _set_state(self, work: Work, client_id: UUID, state: str) -> Iterator[Event]:
         person = work.store.persons.get(client_id)
@@ -365,6 +377,12 @@ class Handlers:
         work.timers.revoke(client_id, "waiting")
         yield from check_ins.end(work, client_id, state)
         yield from self._planner(work).withdraw(state, person_id=client_id)
+        if state in _FINAL:
+            # Matching says so too, in a moment; a mentor who was not asked yet is not asked now.
+            for purpose in _OF_A_CLIENT:
+                yield from self._planner(work).withdraw(
+                    state, subject_id=client_id, purpose=purpose
+                )
 
     def _over(self, work: Work, assignment_id: UUID, reason: str) -> Iterator[Event]:
         """An offer or assignment is over: its questions, card and unsent messages too."""
