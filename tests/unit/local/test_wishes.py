@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,17 +103,24 @@ def test_the_folder_is_its_owners_alone_and_forgets_an_earlier_run(
 def test_time_passes_in_steps_and_only_once_at_a_time(tmp_path: Path, run: Run) -> None:
     wishes = granting(tmp_path, run)
     seen: list[timedelta] = []
+    asked_twice, over = threading.Event(), threading.Event()
 
     def now() -> datetime:
         wishes.look()
         return NOW + run.moved
 
-    time = PassingTime(Wished(folder=tmp_path), now, rest=lambda _: seen.append(run.moved))
+    def rest(_: float) -> None:
+        assert asked_twice.wait(10)
+        seen.append(run.moved)
+        if len(seen) == 4:
+            over.set()
+
+    time = PassingTime(Wished(folder=tmp_path), now, rest=rest)
 
     assert time.begin(timedelta(days=2), 4)
-    refused = not time.begin(timedelta(hours=1), 1) or time.way is None
-    while time.way is not None:
-        pass
+    refused = not time.begin(timedelta(hours=1), 1)
+    asked_twice.set()
 
+    assert over.wait(10)
     assert refused
     assert [timedelta(hours=12 * n) for n in (1, 2, 3, 4)] == seen
