@@ -67,7 +67,7 @@ def who_is_it() -> SignedIn | None:
     return signed_in(access, request.cookies.get(COOKIE, ""), _now())
 
 
-def waiting(zone: str) -> dict[str, Any]:
+def session_waits(zone: str) -> dict[str, Any]:
     """Until when the page that is shown waits, and whether somebody must still be noted at work.
 
     Only one web writes sessions: pages of all others have it note, by a picture of no size.

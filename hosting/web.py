@@ -19,7 +19,7 @@ from hosting.auth import open_to_all
 from hosting.database import answers
 from hosting.pages import add_pages, render
 from hosting.problems import Problem, flat_errors
-from hosting.sign_in import waiting
+from hosting.sign_in import session_waits
 from messaging.unavailable import is_away, is_lost_race
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def make_app(
     for blueprint in blueprints:
         app.register_blueprint(blueprint, url_prefix=prefix + (blueprint.url_prefix or ""))
     add_pages(app, prefix)
-    app.jinja_env.globals["waiting"] = waiting
+    app.jinja_env.globals["session_waits"] = session_waits
     _add_health(app, prefix, database, metrics_port)
     _add_requests(app)
     _add_errors(app)
