@@ -78,13 +78,15 @@ class Foundation:
         more: Sequence[Loop] = (),
         measures: Sequence[Measure] = (),
         *,
+        unhurried: Sequence[Loop] = (),
         hears_after: float = 0.0,
         says_after: float = 0.0,
     ) -> None:
         """Run relay, consumer, timers, metrics and the service's own loops until a signal.
 
-        A service that nobody waits for hears the others, or says its own, a part of a second
-        later and more at a time; both in seconds.
+        What is unhurried looks by itself every half a second, and no commit wakes it. A service
+        that nobody waits for hears the others, or says its own, a part of a second later and more
+        at a time; both in seconds.
         """
         servers = self.settings.kafka_servers
         writer = KafkaWriter(servers, self.name)
@@ -101,6 +103,7 @@ class Foundation:
             *hearing,
             Turn(loop=Subscriber(participant, reader), rest_seconds=0),
             Turn(loop=TimerLoop(participant), rest_seconds=1.0),
+            *(Turn(loop=loop, rest_seconds=0.5) for loop in unhurried),
             Turn(loop=Measuring(participant, measures), rest_seconds=REST_SECONDS),
             Turn(loop=watch, rest_seconds=lag.REST_SECONDS),
         ]

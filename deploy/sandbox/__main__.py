@@ -18,6 +18,9 @@ from deploy.sandbox.settings import BadSettings, read_settings
 from deploy.sandbox.smtp import MailServer
 from deploy.sandbox.spool import SpoolDamaged, SpoolInUse
 
+#: A thread that has an answer waits so long at most for one that computes.
+SWITCH_SECONDS = 0.0005
+
 
 class PortInUse(RuntimeError):
     """Something else listens where the sandbox was told to."""
@@ -25,6 +28,8 @@ class PortInUse(RuntimeError):
 
 def main() -> int:
     """Start both servers, and say why when that can't be."""
+    # A network answers at once, whatever its page shows meanwhile.
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         settings = read_settings(os.environ)
         sandbox = open_sandbox(settings, sandbox_clock(settings.clock_url))

@@ -38,7 +38,7 @@ class Matching:
     def worker(self) -> None:
         """Relay, consumer, timers, metrics, and the loader of roster files."""
         loader = RosterLoader(self.participant)
-        self.foundation.run_worker(self.participant, [loader], measures=[measure_offers])
+        self.foundation.run_worker(self.participant, measures=[measure_offers], unhurried=[loader])
 
 
 def build(environ: Mapping[str, str] | None = None) -> Matching:
