@@ -84,11 +84,14 @@ class Handlers:
         contact = opened(event.contact)
         if contact is None:
             return
+        known = work.store.persons.get(event.client_id)
+        returns = known is not None and known.discharge_id is not None
         self._know(work, event.client_id, contact, facility_id=event.facility_id)
         person = work.store.persons[event.client_id]
         work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
-        # They may have been away: days are counted anew once it is said who stands beside them.
-        yield from check_ins.end(work, event.client_id, "withdrawn")
+        if returns:
+            # Days are counted anew once it is said who stands beside them.
+            yield from check_ins.end(work, event.client_id, "withdrawn")
         if event.replaces is None:
             # Otherwise they were welcomed for the earlier discharge, and keep their mentor.
             planner = self._planner(work)
