@@ -59,7 +59,7 @@ PAGES = {
 }
 EVERY_PAGE = [(role, rule) for role, rules in PAGES.items() for rule in rules]
 #: Parts that scripts put into pages, looked at within those.
-PARTS = {"/ops/now", "/messages/time"}
+PARTS = {"/ops/now", "/messages/time", "/session", "/seen"}
 #: What programs ask for.
 NOT_PAGES = re.compile(r"/api/|/openapi\.json|/metrics|(/\w+)?/(healthz|readyz|static/<name>)")
 #: These show nothing until they are asked about something.
