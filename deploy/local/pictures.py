@@ -51,6 +51,8 @@ PICTURES = (
     Picture(name="today", role="coordinator", path="/"),
     Picture(name="discharge-form", role="clerk", path="/discharges/new"),
     Picture(name="story", role="coordinator", path="/discharges/{EX-someone-else-1}"),
+    Picture(name="mentors", role="coordinator", path="/matching/"),
+    Picture(name="flow", role="operations", path="/ops/"),
     Picture(name="desk", role=None, path="/desk", prepare=play_a_hand_over),
 )
 

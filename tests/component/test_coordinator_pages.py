@@ -469,7 +469,7 @@ def test_a_file_is_looked_through_and_its_good_rows_are_loaded(
     assert '<noscript><meta http-equiv="refresh"' in loading
     assert f'hx-get="{where}"' in loading
     assert "2 mentors added or changed, 0 unchanged" in done
-    assert "hx-get" not in done
+    assert f'hx-get="{where}"' not in done
     assert "offered" == center.story(story["id"])["state"]
     assert [] == center.rows("matching", "SELECT * FROM roster_chunk")
 
