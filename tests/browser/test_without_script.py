@@ -51,5 +51,9 @@ def enter(page: Page, running: Running) -> None:
     }.items():
         page.fill(f"[name={name}]", words)
     page.locator("[name=agreed][value=text]").check()
+    # A mentor without a mailbox has no card; these needs are the strengths of one who has.
+    page.locator("main details summary").first.click()
+    for name, value in (("needs", "job"), ("needs", "cravings"), ("pathways", "smart")):
+        page.locator(f"[name={name}][value={value}]").check()
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_url("**/discharges/*-*")
