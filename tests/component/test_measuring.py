@@ -234,8 +234,10 @@ def test_an_event_that_is_not_published_and_a_parked_key_are_told_with_their_age
     center.clock.move(minutes=4)
     count("intake")
     assert value("outbox_pending_records") > 0
-    assert 240 == age("outbox_oldest_pending_timestamp_seconds")
-    assert (1, 240) == (value("parked_keys"), age("parked_oldest_timestamp_seconds"))
+    assert 1 == value("parked_keys")
+    # Looking takes a moment too, by the machine's own clock.
+    assert 240 <= age("outbox_oldest_pending_timestamp_seconds") < 245
+    assert 240 <= age("parked_oldest_timestamp_seconds") < 245
 
     center.settle()
     count("intake")
