@@ -31,6 +31,9 @@ DISCLOSING = frozenset(
     {"offer", "card", "card_code", "card_by_coordinator", "reminder", "wants_to_talk", "quiet"}
 )
 
+#: States of a client in which nobody is told of anybody any more.
+CALLED_OFF = ("died", "cancelled")
+
 #: What an assignment is while a mentor stands beside a client.
 UNDER_WAY = ("assigned", "in_contact")
 
@@ -64,6 +67,7 @@ class Standing:
     route: str | None
     route_ends_on: date | None
     assignment_state: str | None
+    client_state: str
     today: date
     allowed_by_mode: bool
     is_stale: bool = False
@@ -114,7 +118,8 @@ def _is_called_off(standing: Standing) -> bool:
     return standing.purpose in _OUTREACH and standing.person_state in ("held", "cancelled")
 
 
-_NEEDS_ASSIGNMENT = {
+#: What a message is about, by purpose: an assignment in one of these states.
+NEEDS_ASSIGNMENT = {
     "offer": ("offered",),
     "card": UNDER_WAY,
     "card_code": UNDER_WAY,
@@ -128,9 +133,14 @@ _NEEDS_ASSIGNMENT = {
 
 
 def _is_over(standing: Standing) -> bool:
-    """What the message is about no longer stands."""
-    needed = _NEEDS_ASSIGNMENT.get(standing.purpose)
-    return needed is not None and standing.assignment_state not in needed
+    """What the message is about no longer stands.
+
+    Matching ends an assignment as soon as it hears that the client died or is called off; here
+    that may have been heard before.
+    """
+    needed = NEEDS_ASSIGNMENT.get(standing.purpose)
+    gone = standing.client_state in CALLED_OFF
+    return needed is not None and (gone or standing.assignment_state not in needed)
 
 
 def pause_before(attempt: int) -> timedelta:

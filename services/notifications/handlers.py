@@ -38,21 +38,9 @@ from messaging.sealing import SearchTokens
 from messaging.timers import Timer
 from messaging.work import Work
 from services.notifications import cards, check_ins
-from services.notifications.domain import CHANNEL_OF_CONSENT
+from services.notifications.domain import CALLED_OFF, CHANNEL_OF_CONSENT, NEEDS_ASSIGNMENT
 from services.notifications.planning import Planner, channels_of
 from services.notifications.store import Assignment, Facility, Person
-
-#: States of a client in which nobody is to be told of anybody.
-_FINAL = ("cancelled", "died")
-#: What a mentor is told of a client, as long as somebody is to be told.
-_OF_A_CLIENT = (
-    "offer",
-    "card",
-    "card_code",
-    "card_by_coordinator",
-    "reminder",
-    "wants_to_talk",
-)
 
 #: A mentor is reminded when nobody has talked by then.
 REMIND_AFTER = timedelta(hours=24)
@@ -196,8 +184,6 @@ class Handlers:
             call_by=event.answer_by + REMIND_AFTER,
         )
         work.store.put_assignment(assignment)
-        if self._is_over(work, event.client_id):
-            return ()
         work.store.ask("offer", event.mentor_id, assignment)
         return self._planner(work).tell_mentor("offer", event.mentor_id, assignment)
 
@@ -214,8 +200,6 @@ class Handlers:
         )
         work.store.put_assignment(assignment)
         work.store.close_questions(assignment.id, "offer")
-        if self._is_over(work, event.client_id):
-            return
         # Whoever keeps their mentor has come back now, however long ago the two were introduced.
         since = work.now if event.kept else event.assigned_at
         check_ins.begin(work, self.tokens, assignment, since)
@@ -366,12 +350,6 @@ class Handlers:
             "email_token": self.tokens.token("email", email.lower()) if email else None,
         }
 
-    @staticmethod
-    def _is_over(work: Work, client_id: UUID) -> bool:
-        """Whether nobody is to be told of anybody: matching ends it as soon as it hears, too."""
-        client: Person | None = work.store.persons.get(client_id)
-        return client is not None and client.state in _FINAL
-
     def _set_state(self, work: Work, client_id: UUID, state: str) -> Iterator[Event]:
         person = work.store.persons.get(client_id)
         if person is None or person.state == "died":
@@ -380,12 +358,8 @@ class Handlers:
         work.timers.revoke(client_id, "waiting")
         yield from check_ins.end(work, client_id, state)
         yield from self._planner(work).withdraw(state, person_id=client_id)
-        if state in _FINAL:
-            # Matching says so too, in a moment; a mentor who was not asked yet is not asked now.
-            for purpose in _OF_A_CLIENT:
-                yield from self._planner(work).withdraw(
-                    state, subject_id=client_id, purpose=purpose
-                )
+        for purpose in NEEDS_ASSIGNMENT if state in CALLED_OFF else ():
+            yield from self._planner(work).withdraw(state, subject_id=client_id, purpose=purpose)
 
     def _over(self, work: Work, assignment_id: UUID, reason: str) -> Iterator[Event]:
         """An offer or assignment is over: its questions, card and unsent messages too."""

@@ -256,6 +256,7 @@ class Sender:
             route=person.route if person else None,
             route_ends_on=person.route_ends_on if person else None,
             assignment_state=assignment.state if assignment else None,
+            client_state=client.state if client else "active",
             today=today_in(contact.time_zone if contact else "UTC", work.now),
             allowed_by_mode=self.allowed is None or address in self.allowed,
             is_stale=_is_stale(message, work.now),
