@@ -6,26 +6,6 @@ import re
 
 from hosting.hours import parse_hours
 
-#: What clients may need, and mentors may be good at.
-NEEDS = (
-    "cravings",
-    "doubt",
-    "fear",
-    "stress",
-    "guilt",
-    "sadness",
-    "confusion",
-    "loss",
-    "job",
-    "career",
-    "relationships",
-    "self-esteem",
-    "housing",
-    "health",
-    "family",
-    "meetings",
-    "sponsor",
-)
 MOST_CAPACITY = 200
 
 

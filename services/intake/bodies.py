@@ -16,7 +16,8 @@ from marshmallow.validate import Length, OneOf, Range, Validator
 
 from contracts.wire import load_strictly
 from hosting.hours import parse_hours
-from services.intake.domain import CHANNELS, HIGH_RISK_FLAGS, NEEDS, PATHWAYS, REASONS
+from services.intake.domain import CHANNELS, HIGH_RISK_FLAGS, REASONS
+from services.wishes import AGE_BANDS, GENDERS, NEEDS, PATHWAYS
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Two of the names say nothing about a place.
@@ -170,8 +171,8 @@ class DischargeBody:
     pathways: Annotated[tuple[_Pathway, ...], Length(max=10)] | None = None
     substances: Annotated[tuple[_Code, ...], Length(max=20)] | None = None
     high_risk: Annotated[tuple[_Flag, ...], Length(max=10)] | None = None
-    wants_gender: Annotated[str, OneOf(["woman", "man", "nonbinary"])] | None = None
-    wants_age_band: Annotated[str, OneOf(["18-25", "26-35", "36-50", "51-65", "66+"])] | None = None
+    wants_gender: Annotated[str, OneOf(GENDERS)] | None = None
+    wants_age_band: Annotated[str, OneOf(AGE_BANDS)] | None = None
     wishes: _Words | None = None
     unit: _Code | None = None
     service: _Code | None = None

@@ -12,26 +12,6 @@ from uuid import UUID
 #: What a client may be agreed to be reached by, and the contact that each needs.
 CHANNELS = {"text": "mobile", "email": "email"}
 
-NEEDS = (
-    "cravings",
-    "doubt",
-    "fear",
-    "stress",
-    "guilt",
-    "sadness",
-    "confusion",
-    "loss",
-    "job",
-    "career",
-    "relationships",
-    "self-esteem",
-    "housing",
-    "health",
-    "family",
-    "meetings",
-    "sponsor",
-)
-PATHWAYS = ("12_step", "smart", "recovery_dharma", "faith_based", "medication", "secular", "other")
 REASONS = (
     "completed",
     "left_against_advice",

@@ -14,9 +14,10 @@ from hosting.sign_in import needs_role
 from services.intake import entry_form
 from services.intake.bodies import DischargeBody, read_body
 from services.intake.commands import Desk, Refused
-from services.intake.domain import HIGH_RISK_FLAGS, NEEDS, PATHWAYS, REASONS, Facility
+from services.intake.domain import HIGH_RISK_FLAGS, REASONS, Facility
 from services.intake.finding import same_person
 from services.intake.page_parts import CHANNEL_NAMES, METHODS, STAFF, facility_of, named, see
+from services.wishes import NEEDS, PATHWAYS
 
 
 def add_entry_pages(pages: Blueprint, desk: Desk) -> None:

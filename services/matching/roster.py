@@ -18,11 +18,9 @@ import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
-from services.mentor_profile import MOST_CAPACITY, NEEDS, read_capacity, read_hours
+from services.mentor_profile import MOST_CAPACITY, read_capacity, read_hours
+from services.wishes import AGE_BANDS, GENDERS, NEEDS, PATHWAYS
 
-AGE_BANDS = ("18-25", "26-35", "36-50", "51-65", "66+")
-GENDERS = ("woman", "man", "nonbinary")
-PATHWAYS = ("12_step", "smart", "recovery_dharma", "faith_based", "medication", "secular", "other")
 ROUTES = ("workforce", "qsoa")
 STATES = ("active", "paused")
 

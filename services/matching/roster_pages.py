@@ -24,10 +24,10 @@ from services.matching.page_parts import (
     see,
     today_at,
 )
-from services.matching.roster import AGE_BANDS, GENDERS, PATHWAYS, ROUTES, MentorRow
+from services.matching.roster import ROUTES, MentorRow
 from services.matching.store import Facility, Mentor
-from services.mentor_profile import NEEDS
 from services.revealing import reveals
+from services.wishes import AGE_BANDS, GENDERS, NEEDS, PATHWAYS
 
 #: How many mentors stand on one page.
 PAGE = 50

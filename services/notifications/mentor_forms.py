@@ -12,8 +12,9 @@ from marshmallow.validate import Length, OneOf, Regexp
 
 from contracts.notifications import MentorProfile
 from hosting.hours import DAYS, Hours, parse_hours
-from services.mentor_profile import NEEDS, read_capacity, read_hours
+from services.mentor_profile import read_capacity, read_hours
 from services.notifications.mentors import Contact
+from services.wishes import NEEDS
 
 WAYS = ("call", "text", "in_person", "video")
 LONGEST_STEP = 500

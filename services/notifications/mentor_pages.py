@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, Response, g, request
 
 from hosting.hours import DAYS
-from services.mentor_profile import NEEDS
 from services.notifications import hello
 from services.notifications.answer_pages import id_of
 from services.notifications.domain import language_in_words
@@ -25,6 +24,7 @@ from services.notifications.mentor_forms import (
 )
 from services.notifications.mentors import MentorDesk, NoRoute, NotTheirs, OwnClient, Self
 from services.notifications.page_words import WORDS, note, page, page_language, when
+from services.wishes import NEEDS
 
 #: What a page may say of what was just done.
 _DONE = frozenset(

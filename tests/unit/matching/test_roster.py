@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hosting.hours import parse_hours
-from services.intake import domain as intake
+from services.intake import bodies as intake
 from services.matching.roster import (
     MENTOR,
     NEEDS,

@@ -11,7 +11,6 @@ import pytest
 from contracts.intake import ContactDetails
 from contracts.matching import MentorContact
 from messaging.sealing import SearchTokens
-from services.mentor_profile import NEEDS
 from services.notifications import hello
 from services.notifications.letters import Facts, LetterWriter
 from services.notifications.mentor_forms import hours_as_typed
@@ -19,6 +18,7 @@ from services.notifications.page_words import WORDS, when
 from services.notifications.store import Assignment, Facility, Message, Person
 from services.notifications.wording import in_gsm_7, segments
 from services.revealing import deny_listed
+from services.wishes import NEEDS
 
 NOW = datetime(2026, 11, 24, 18, 0, tzinfo=UTC)
 
