@@ -38,13 +38,14 @@ from services.matching import service as matching_service
 from services.matching.coordinator_pages import make_coordinator_pages
 from services.matching.loading import RosterLoader
 from services.matching.mentors import load_roster
+from services.menu import MENU
 from services.notifications import service as notifications_service
 from services.notifications.channels import Channel, Letter, Outcome
 from services.notifications.incoming import Desk as IncomingDesk
 from services.notifications.letters import LetterWriter
 from services.notifications.pages import make_pages
 from services.notifications.sender import Sender
-from services.operating import MENU, OPERATORS, PLACES
+from services.operating import OPERATORS, PLACES
 
 DEMO = Path(__file__).parent.parent / "deploy" / "local"
 #: A Tuesday, ten in the morning in Los Angeles.

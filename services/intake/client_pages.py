@@ -7,7 +7,6 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError
 
-from hosting.pages import render
 from hosting.problems import flat_errors
 from hosting.sign_in import needs_role
 from services.intake import entry_form
@@ -16,7 +15,7 @@ from services.intake.domain import Facility, Person
 from services.intake.entry_pages import agreements
 from services.intake.finding import MOST, find
 from services.intake.journey import journey
-from services.intake.page_parts import METHODS, STAFF, facility_of, id_in, see, when
+from services.intake.page_parts import METHODS, STAFF, facility_of, id_in, page, see, when
 from services.intake.story import about_client, discharge_story, shown
 
 #: How a state is told; what comes next stands beside it.
@@ -65,9 +64,9 @@ def _add_search(pages: Blueprint, desk: Desk) -> None:
 
 
 def _search(facility: Facility, sought: str, found: Any) -> str:
-    return render(
+    return page(
         "clients.html",
-        facility=facility,
+        facility,
         sought=sought,
         found=found,
         most=MOST,
@@ -80,14 +79,14 @@ def _add_page(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/discharges/<discharge_id>")
     @needs_role(*STAFF)
     def show(discharge_id: str) -> str:
-        return render("discharge.html", **_page(desk, discharge_id), errors=[])
+        return page("discharge.html", **_page(desk, discharge_id), errors=[])
 
     @pages.get("/discharges/<discharge_id>/sheet")
     @needs_role(*STAFF)
     def sheet(discharge_id: str) -> str:
         facility, now = facility_of(desk), desk.participant.now()
         printed = when(now, facility, now)
-        return render("sheet.html", **_page(desk, discharge_id), printed=printed, errors=[])
+        return page("sheet.html", **_page(desk, discharge_id), printed=printed, errors=[])
 
 
 def _page(desk: Desk, discharge_id: str) -> dict[str, Any]:
@@ -154,9 +153,9 @@ def _add_contact(pages: Blueprint, desk: Desk) -> None:
 
 def _contact(desk: Desk, discharge_id: str, typed: Any, wrong: dict[str, str]) -> str:
     facility, person, agreed = _client(desk, discharge_id)
-    return render(
+    return page(
         "contact.html",
-        facility=facility,
+        facility,
         id=discharge_id,
         person=shown(person),
         typed=person if typed is None else typed,
@@ -194,7 +193,7 @@ def _add_endings(pages: Blueprint, desk: Desk) -> None:
 
 def _ask_to_end(template: str, desk: Desk, discharge_id: str) -> str:
     facility, person, _ = _client(desk, discharge_id)
-    return render(template, facility=facility, id=discharge_id, person=shown(person), errors=[])
+    return page(template, facility, id=discharge_id, person=shown(person), errors=[])
 
 
 def _client(desk: Desk, discharge_id: str) -> tuple[Facility, Person, list[str]]:

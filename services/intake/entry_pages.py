@@ -8,7 +8,6 @@ from uuid import uuid4
 from flask import Blueprint, Response, g, request
 from marshmallow import ValidationError
 
-from hosting.pages import render
 from hosting.problems import flat_errors
 from hosting.sign_in import needs_role
 from services.intake import entry_form
@@ -16,7 +15,7 @@ from services.intake.bodies import DischargeBody, read_body
 from services.intake.commands import Desk, Refused
 from services.intake.domain import HIGH_RISK_FLAGS, REASONS, Facility
 from services.intake.finding import same_person
-from services.intake.page_parts import CHANNEL_NAMES, METHODS, STAFF, facility_of, named, see
+from services.intake.page_parts import CHANNEL_NAMES, METHODS, STAFF, facility_of, named, page, see
 from services.wishes import NEEDS, PATHWAYS
 
 
@@ -62,9 +61,9 @@ def _entry(desk: Desk, typed: Any, wrong: dict[str, str], key: str, *, alike: An
     errors = list(entry_form.fields_with_errors(wrong).items())
     if alike:
         errors = [("is_another", "This may be somebody who is known already.")]
-    return render(
+    return page(
         "enter.html",
-        facility=facility,
+        facility,
         typed=typed,
         chosen=typed.getlist if typed else lambda name: [],
         boxes={
@@ -106,9 +105,9 @@ def _add_admission(pages: Blueprint, desk: Desk) -> None:
 
 def _admission(desk: Desk, typed: Any, wrong: dict[str, str]) -> str:
     facility = facility_of(desk)
-    return render(
+    return page(
         "admit.html",
-        facility=facility,
+        facility,
         typed=typed,
         noted=request.args.get("noted", ""),
         chosen=typed.getlist if typed else lambda name: [],

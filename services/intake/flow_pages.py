@@ -26,7 +26,8 @@ from services.intake.flow import LISTS, PAGE, TURN, Flow, read_flow, read_list, 
 from services.intake.following import follow
 from services.intake.processes import Running, ask_all
 from services.intake.store import facility_by_code
-from services.operating import MENU, OPERATORS, PLACES
+from services.menu import MENU
+from services.operating import OPERATORS, PLACES
 
 TEMPLATES = Path(__file__).parent / "page_templates"
 #: An event that is unpublished for so long is said to be stuck.

@@ -10,9 +10,11 @@ from uuid import UUID
 from flask import Response, g, redirect
 
 from hosting.moments import told
+from hosting.pages import render
 from hosting.problems import Problem
 from services.intake.commands import Desk, NoSuchThing
 from services.intake.domain import Facility
+from services.menu import MENU
 
 STAFF = ("clerk", "coordinator")
 #: How a channel that a client agrees to is called.
@@ -26,6 +28,11 @@ def facility_of(desk: Desk) -> Facility:
         return desk.facility(g.who.scope)
     except NoSuchThing:
         raise Problem(403, "Your account's facility is not known here") from None
+
+
+def page(template: str, facility: Facility, **values: Any) -> str:
+    """A page of this facility for its staff."""
+    return render(template, menu=MENU, facility=facility, **values)
 
 
 def id_in(text: str) -> UUID:

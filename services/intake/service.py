@@ -21,7 +21,8 @@ from services.intake.measuring import measure_discharges, measure_tasks
 from services.intake.settings import IntakeSettings, read_processes
 from services.intake.staff_pages import make_staff_pages
 from services.intake.store import Store
-from services.operating import MENU, OPERATORS, PLACES
+from services.menu import MENU
+from services.operating import OPERATORS, PLACES
 
 NAME = "intake"
 PREFIX = ""

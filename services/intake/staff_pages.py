@@ -8,7 +8,6 @@ from uuid import UUID
 from flask import Blueprint, Response, g, request
 from marshmallow import ValidationError
 
-from hosting.pages import render
 from hosting.sign_in import needs_role
 from services.intake import tasks
 from services.intake.bodies import DoneBody, read_body
@@ -16,7 +15,7 @@ from services.intake.client_pages import add_client_pages
 from services.intake.commands import Desk
 from services.intake.entry_pages import add_entry_pages
 from services.intake.finding import needed_nobody
-from services.intake.page_parts import STAFF, facility_of, id_in, see, when
+from services.intake.page_parts import STAFF, facility_of, id_in, page, see, when
 from services.intake.story import open_tasks, people_of
 from services.operating import OPERATORS
 
@@ -78,4 +77,4 @@ def _today(desk: Desk, errors: list[tuple[str, str]]) -> str:
         task["is_mine"] = task["taken_by"] == str(g.who.account_id)
     ready, every = needed_nobody(desk, facility)
     share = {"ready": ready, "every": every}
-    return render("today.html", tasks=found, facility=facility, share=share, errors=errors)
+    return page("today.html", facility, tasks=found, share=share, errors=errors)

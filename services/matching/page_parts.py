@@ -17,18 +17,9 @@ from messaging.work import Participant
 from services.matching import telling
 from services.matching.looking import facility_named
 from services.matching.store import Facility, Mentor
-from services.operating import MENU
+from services.menu import MENU
 
 TEMPLATES = Path(__file__).parent / "page_templates"
-ROSTER = "/matching/"
-_MENU = {
-    "coordinator": (
-        ("Today", "/"),
-        ("Enter a discharge", "/discharges/new"),
-        ("Mentors", ROSTER),
-    ),
-    "administrator": tuple((one["text"], one["href"]) for one in MENU["administrator"]),
-}
 
 
 def facility_here(participant: Participant) -> Facility:
@@ -44,7 +35,7 @@ def page(template: str, facility: Facility, now: datetime, **values: Any) -> str
     today = today_at(facility, now)
     return render(
         template,
-        navigation=[{"text": text, "href": href} for text, href in _MENU[g.who.role]],
+        navigation=MENU[g.who.role],
         sign_out="/sign-out",
         form_token=g.who.form_token(),
         zone=facility.time_zone,

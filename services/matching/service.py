@@ -17,7 +17,8 @@ from services.matching.loading import RosterLoader
 from services.matching.measuring import measure_offers
 from services.matching.placing import place_seekers
 from services.matching.store import Store
-from services.operating import MENU, OPERATORS, PLACES
+from services.menu import MENU
+from services.operating import OPERATORS, PLACES
 
 NAME = "matching"
 PREFIX = "/matching"

@@ -12,6 +12,7 @@ from hosting.ops_pages import make_ops_pages
 from hosting.service import Foundation, lay_foundation
 from hosting.settings import read
 from messaging.work import Participant
+from services.menu import MENU
 from services.notifications import metrics
 from services.notifications.channels import Channel, ChannelFactory
 from services.notifications.channels.email import SmtpChannel
@@ -24,7 +25,7 @@ from services.notifications.sender import Sender
 from services.notifications.sequences import sequence
 from services.notifications.settings import NotificationsSettings, check_mode
 from services.notifications.store import Store
-from services.operating import MENU, OPERATORS, PLACES
+from services.operating import OPERATORS, PLACES
 
 NAME = "notifications"
 PREFIX = "/messages"

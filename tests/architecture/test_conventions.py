@@ -19,10 +19,11 @@ from services.intake.flow_pages import make_flow_pages
 from services.intake.handlers import ON as INTAKE_ON
 from services.intake.staff_pages import make_staff_pages
 from services.matching.coordinator_pages import make_coordinator_pages
+from services.menu import MENU
 from services.notifications.pages import make_pages
 from services.notifications.service import CHANNELS
 from services.notifications.wording import PURPOSES, TEMPLATES
-from services.operating import MENU, OPERATORS, PLACES
+from services.operating import OPERATORS, PLACES
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = {"method", "route", "code", "topic", "outcome", "channel", "loop", "error", "le"}
