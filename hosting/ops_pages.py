@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, g, redirect, request
+from flask import Blueprint, Response, g, request
 
 from hosting.moments import told
-from hosting.pages import render
+from hosting.pages import render, see
 from hosting.problems import Problem
 from hosting.sign_in import needs_role
 from messaging import hops, parking
@@ -192,5 +192,4 @@ def _key(text: str) -> UUID:
 
 
 def _see(prefix: str, **done: int) -> Response:
-    found: Any = redirect(f"{prefix}/ops/parked?{urlencode(done)}", 303)
-    return found  # type: ignore[no-any-return]
+    return see(f"{prefix}/ops/parked?{urlencode(done)}")

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from flask import Flask, Response, abort, g, render_template, request
+from flask import Flask, Response, abort, g, redirect, render_template, request
 from jinja2 import ChainableUndefined, ChoiceLoader, FileSystemLoader, PackageLoader
 
 from hosting.auth import open_to_all
@@ -66,6 +66,11 @@ def render(template: str, **values: Any) -> str:
     """A page from a template; it may run the scripts of this host, as no other answer may."""
     g.is_page = True
     return render_template(template, **values)
+
+
+def see(path: str) -> Response:
+    """Look at another page, so that loading it again sends nothing twice."""
+    return cast(Response, redirect(path, 303))
 
 
 def told_beside(name: str, errors: Iterable[tuple[str, str]] | None) -> str:

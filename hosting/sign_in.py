@@ -14,13 +14,13 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from flask import Blueprint, Response, current_app, g, make_response, redirect, request
+from flask import Blueprint, Response, current_app, g, make_response, request
 from sqlalchemy import Engine
 
 from hosting.accounts import Accounts, SignedIn, signed_in
 from hosting.auth import form_token_of, open_to_all
 from hosting.moments import told
-from hosting.pages import render
+from hosting.pages import render, see
 from hosting.problems import Problem
 
 COOKIE = "warm_handoff"
@@ -118,7 +118,7 @@ def make_sign_in(accounts: Accounts) -> Blueprint:
     @needs_role()
     def sign_out() -> Response:
         accounts.sign_out(g.who.account_id, _now())
-        response = cast(Response, redirect("/sign-in", 303))
+        response = see("/sign-in")
         response.delete_cookie(COOKIE)
         return response
 
@@ -177,7 +177,7 @@ def _let_in(secret: str) -> Response:
     if typed:
         response = make_response(_again(_next(), typed, form_token_of(secret)))
     else:
-        response = cast(Response, redirect(_next(), 303))
+        response = see(_next())
     # The front door ends TLS and says how it was asked.
     is_secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
     response.set_cookie(COOKIE, secret, httponly=True, samesite="Lax", secure=is_secure, path="/")
@@ -196,7 +196,7 @@ def _ask() -> Response | tuple[str, int]:
     if request.method == "POST" and _is_ours():
         return _form(next=_here(), typed=_typed()), 401
     then = _here() if request.method == "GET" else "/"
-    return cast(Response, redirect(f"/sign-in?next={quote(then)}", 303))
+    return see(f"/sign-in?next={quote(then)}")
 
 
 def _of_earlier_session(who: SignedIn) -> tuple[str, int]:

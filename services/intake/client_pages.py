@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError
 
+from hosting.pages import see
 from hosting.problems import flat_errors
 from hosting.sign_in import needs_role
 from services.intake import entry_form
@@ -15,7 +16,7 @@ from services.intake.domain import Facility, Person
 from services.intake.entry_pages import agreements
 from services.intake.finding import MOST, find
 from services.intake.journey import journey
-from services.intake.page_parts import METHODS, STAFF, facility_of, id_in, page, see, when
+from services.intake.page_parts import METHODS, STAFF, facility_of, id_in, page, when
 from services.intake.story import about_client, discharge_story, shown
 
 #: How a state is told; what comes next stands beside it.

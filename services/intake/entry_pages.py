@@ -8,6 +8,7 @@ from uuid import uuid4
 from flask import Blueprint, Response, g, request
 from marshmallow import ValidationError
 
+from hosting.pages import see
 from hosting.problems import flat_errors
 from hosting.sign_in import needs_role
 from services.intake import entry_form
@@ -15,7 +16,7 @@ from services.intake.bodies import DischargeBody, read_body
 from services.intake.commands import Desk, Refused
 from services.intake.domain import HIGH_RISK_FLAGS, REASONS, Facility
 from services.intake.finding import same_person
-from services.intake.page_parts import CHANNEL_NAMES, METHODS, STAFF, facility_of, named, page, see
+from services.intake.page_parts import CHANNEL_NAMES, METHODS, STAFF, facility_of, named, page
 from services.wishes import NEEDS, PATHWAYS
 
 

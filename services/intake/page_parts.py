@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from flask import Response, g, redirect
+from flask import g
 
 from hosting.moments import told
 from hosting.pages import render
@@ -47,12 +47,6 @@ def when(moment: str | datetime, facility: Facility, now: datetime) -> dict[str,
     """A moment as people say it, and exactly, where the facility is."""
     at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     return told(at, facility.time_zone, now)
-
-
-def see(path: str) -> Response:
-    """Look at another page, so that loading it again does nothing twice."""
-    found: Any = redirect(path, 303)
-    return found  # type: ignore[no-any-return]
 
 
 def named(codes: Iterable[str]) -> list[tuple[str, str]]:

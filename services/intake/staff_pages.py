@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, g, request
 from marshmallow import ValidationError
 
+from hosting.pages import see
 from hosting.sign_in import needs_role
 from services.intake import tasks
 from services.intake.bodies import DoneBody, read_body
@@ -15,7 +16,7 @@ from services.intake.client_pages import add_client_pages
 from services.intake.commands import Desk
 from services.intake.entry_pages import add_entry_pages
 from services.intake.finding import needed_nobody
-from services.intake.page_parts import STAFF, facility_of, id_in, page, see, when
+from services.intake.page_parts import STAFF, facility_of, id_in, page, when
 from services.intake.story import open_tasks, people_of
 from services.operating import OPERATORS
 

@@ -14,6 +14,7 @@ from marshmallow import ValidationError
 from marshmallow.validate import Length
 
 from contracts.wire import load_strictly
+from hosting.pages import see
 from hosting.problems import flat_errors
 from hosting.sign_in import needs_role
 from messaging.work import Participant
@@ -28,7 +29,6 @@ from services.matching.page_parts import (
     name_of,
     not_here,
     page,
-    see,
 )
 from services.matching.placing import NotPossible
 from services.matching.store import Facility, Mentor

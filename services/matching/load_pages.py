@@ -8,11 +8,12 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request
 
+from hosting.pages import see
 from hosting.problems import Problem
 from hosting.sign_in import needs_role
 from messaging.work import Participant
 from services.matching.loading import Load, decide, find_load, judge_file
-from services.matching.page_parts import facility_here, id_of, not_here, page, see
+from services.matching.page_parts import facility_here, id_of, not_here, page
 from services.matching.roster import MENTOR
 from services.matching.store import Facility
 from services.revealing import reveals

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from flask import Response, g, redirect
+from flask import g
 
 from hosting.moments import day_told, told
 from hosting.pages import render
@@ -75,8 +75,3 @@ def id_of(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise not_here() from None
-
-
-def see(path: str) -> Response:
-    """Go on to another page, so that a reload sends nothing twice."""
-    return cast(Response, redirect(path, 303))

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
+from hosting.pages import see
 from hosting.sign_in import needs_role
 from messaging.work import Participant
 from services.matching import telling
@@ -21,7 +22,6 @@ from services.matching.page_parts import (
     moved_on,
     not_here,
     page,
-    see,
     today_at,
 )
 from services.matching.roster import ROUTES, MentorRow

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from flask import Blueprint, Response, g, redirect, request, url_for
+from flask import Blueprint, Response, g, request, url_for
 
 from hosting.auth import open_to_all
+from hosting.pages import see as see_path
 from messaging.sealing import SearchTokens
 from messaging.work import Participant, Work
 from services.notifications import cards, visits
@@ -180,8 +181,7 @@ def add_door(pages: Blueprint, door: Door) -> None:
 
 def see(endpoint: str, **values: Any) -> Response:
     """Lead to another of our pages."""
-    found: Any = redirect(url_for(endpoint, **values), 303)
-    return cast(Response, found)
+    return see_path(url_for(endpoint, **values))
 
 
 def _ask_code(
