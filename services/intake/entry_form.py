@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from marshmallow import ValidationError
 
+from hosting.typed_days import NO_DAY, day_typed, moment_typed
 from services.intake.bodies import ConsentsBody, ContactBody, read_body
 from services.intake.domain import CHANNELS, Facility
 
@@ -34,7 +34,6 @@ _ORDER = (
     "reason",
     "agreed",
 )
-_NO_DAY = "Enter a day that there is, as month, day and year."
 _PLAIN = ("record_number", "visit_number", "mobile", "email", "reason", "wishes")
 _CHOICES = ("needs", "pathways", "high_risk")
 
@@ -50,10 +49,10 @@ def body_of(form: Any, facility: Facility, now: datetime) -> dict[str, Any]:
     name = {part: typed for part in ("given", "family", "called") if (typed := form.get(part, ""))}
     if name:
         body["name"] = name
-    if born_on := _date(form, "born_on"):
+    if born_on := day_typed(form, "born_on"):
         body["born_on"] = born_on
-    if left_on := _date(form, "discharged_at"):
-        body["discharged_at"] = _moment(left_on, form.get("discharged_at-time", ""), facility)
+    if left_at := moment_typed(form, "discharged_at", facility.time_zone):
+        body["discharged_at"] = left_at
     if agreed := form.getlist("agreed"):
         body["channels"] = agreed
         body["consents"] = _consents(form, agreed, facility, now)
@@ -104,7 +103,7 @@ def fields_with_errors(errors: Mapping[str, str]) -> dict[str, str]:
     for field, message in errors.items():
         name = next((FIELD_OF[f] for f in FIELD_OF if field.startswith(f)), field.split(".")[0])
         no_day = name in ("born_on", "discharged_at") and message.startswith("Not a valid")
-        shown.setdefault(name, _NO_DAY if no_day else message)
+        shown.setdefault(name, NO_DAY if no_day else message)
     places = {name: place for place, name in enumerate(_ORDER)}
     return dict(sorted(shown.items(), key=lambda pair: places.get(pair[0], len(places))))
 
@@ -129,21 +128,3 @@ def _consents(
         "method": form.get("method", ""),
     }
     return {c: {**said, "wording": words[c][0]} for c in agreed if c in words}
-
-
-def _date(form: Any, name: str) -> str:
-    """Year, month and day as typed in three boxes."""
-    day, month, year = (form.get(f"{name}-{part}", "").strip() for part in ("day", "month", "year"))
-    if not (day or month or year):
-        return ""
-    return f"{year}-{month.zfill(2)}-{day.zfill(2)}"
-
-
-def _moment(day: str, time: str, facility: Facility) -> str:
-    """A time of day at the facility, noon where nobody knows it."""
-    typed = f"{day}T{time.strip() or '12:00'}"
-    try:
-        local = datetime.fromisoformat(typed)
-    except ValueError:
-        return typed
-    return local.replace(tzinfo=local.tzinfo or ZoneInfo(facility.time_zone)).isoformat()

@@ -11,6 +11,7 @@ from marshmallow import ValidationError
 from hosting.pages import see
 from hosting.problems import flat_errors
 from hosting.sign_in import needs_role
+from hosting.typed_days import boxes_of
 from services.intake import entry_form
 from services.intake.bodies import DischargeBody, read_body
 from services.intake.commands import Desk, Refused
@@ -58,7 +59,6 @@ def _add_discharge(pages: Blueprint, desk: Desk) -> None:
 
 def _entry(desk: Desk, typed: Any, wrong: dict[str, str], key: str, *, alike: Any = None) -> str:
     facility = facility_of(desk)
-    parts = ("day", "month", "year")
     errors = list(entry_form.fields_with_errors(wrong).items())
     if alike:
         errors = [("is_another", "This may be somebody who is known already.")]
@@ -67,10 +67,7 @@ def _entry(desk: Desk, typed: Any, wrong: dict[str, str], key: str, *, alike: An
         facility,
         typed=typed,
         chosen=typed.getlist if typed else lambda name: [],
-        boxes={
-            name: {part: typed.get(f"{name}-{part}", "") for part in parts}
-            for name in ("born_on", "discharged_at")
-        },
+        boxes=boxes_of(typed, ("born_on", "discharged_at")),
         errors=errors,
         alike=alike,
         key=key,

@@ -10,12 +10,13 @@ from werkzeug.datastructures import MultiDict
 
 from hosting.pages import see
 from hosting.sign_in import needs_role
+from hosting.typed_days import boxes_of
 from messaging.work import Participant
 from services.matching import telling
 from services.matching.coordinating import MovedOn, save_mentor, set_state
 from services.matching.loading import own_rows
 from services.matching.looking import clients_of, mentor_of, roster, waiting
-from services.matching.mentor_form import boxes_of, in_order_of, read_form, typed_of
+from services.matching.mentor_form import DATES, in_order_of, read_form, typed_of
 from services.matching.page_parts import (
     facility_here,
     id_of,
@@ -188,7 +189,7 @@ def _form(participant: Participant, filled: _Filled, wrong: dict[str, str]) -> s
         before=filled.before,
         typed=filled.typed,
         chosen=filled.typed.getlist,
-        boxes=boxes_of(filled.typed),
+        boxes=boxes_of(filled.typed, (*DATES, "opted_in_at")),
         revision=filled.revision,
         errors=list(wrong.items()),
         pathways=[(code, telling.PATHWAYS[code]) for code in PATHWAYS],

@@ -1,0 +1,40 @@
+"""A day and a time as somebody typed them, in the boxes of ``forms.html``'s date field.
+
+What does not exist stays as it was typed, so that it is refused by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+PARTS = ("day", "month", "year")
+NO_DAY = "Enter a day that there is, as month, day and year."
+
+
+def day_typed(form: Any, name: str) -> str:
+    """The three boxes of a day as ``YYYY-MM-DD``; empty when all of them are."""
+    day, month, year = (form.get(f"{name}-{part}", "").strip() for part in PARTS)
+    if not (day or month or year):
+        return ""
+    return f"{year}-{month.zfill(2)}-{day.zfill(2)}"
+
+
+def moment_typed(form: Any, name: str, zone: str) -> str:
+    """A day with the time beside it, by the clocks of a zone; noon where nobody knows the time."""
+    day = day_typed(form, name)
+    if not day:
+        return ""
+    typed = f"{day}T{form.get(f'{name}-time', '').strip() or '12:00'}"
+    try:
+        local = datetime.fromisoformat(typed)
+    except ValueError:
+        return typed
+    return local.replace(tzinfo=local.tzinfo or ZoneInfo(zone)).isoformat()
+
+
+def boxes_of(typed: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The boxes of each day with what was typed into them."""
+    return {name: {part: typed.get(f"{name}-{part}", "") for part in PARTS} for name in names}
