@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from flask import request
 
+from hosting.moments import how_far
 from hosting.pages import render
 
 _FOLDER = Path(__file__).with_name("words")
@@ -64,14 +65,6 @@ def when(moment: datetime, zone: str, now: datetime, language: str) -> dict[str,
 
 
 def _relative(moment: datetime, now: datetime, language: str) -> str:
-    minutes = round((moment - now).total_seconds() / 60)
-    size, said, units = abs(minutes), _RELATIVE[language], _UNITS[language]
-    steps = ((90, 1), (48 * 60, 60), (float("inf"), 1440))
-    if size == 0:
-        return said["now"]
-    count, unit = next(
-        (round(size / one), units[place])
-        for place, (limit, one) in enumerate(steps)
-        if size < limit
-    )
-    return said["ahead" if minutes > 0 else "past"].format(f"{count} {unit}")
+    minutes, count, place = how_far(moment, now)
+    said = _RELATIVE[language]["ahead" if minutes > 0 else "past" if minutes else "now"]
+    return said.format(f"{count} {_UNITS[language][place]}")
