@@ -114,7 +114,8 @@ class Facility:
 
 #: How much of a name or a number has to be typed to find somebody by it.
 _SHORTEST = 3
-_ENDS = range(4, 11)
+_WHOLE = 10
+_ENDS = range(4, _WHOLE + 1)
 
 
 def plain(text: str) -> str:
@@ -128,26 +129,30 @@ def found_by(person: Person) -> set[str]:
     names = [plain(part) for part in (person.given, person.family, person.called) if part]
     words = [word for name in names for word in name.split()]
     found = {word[:size] for word in words for size in range(_SHORTEST, len(word))}
-    digits = re.sub(r"\D", "", person.mobile or "")
+    digits = _digits(person)
     ends = {digits[-size:] for size in _ENDS if len(digits) >= size}
     return {*found, *words, *ends, *looks_like(person), plain(person.record_number)}
 
 
 def looks_like(person: Person) -> set[str]:
     """By what somebody is probably known already: name and birthday, or a whole number."""
-    digits = re.sub(r"\D", "", person.mobile or "")
-    alike = {digits[-10:]} if len(digits) >= _ENDS.stop - 1 else set()
+    digits = _digits(person)
+    alike = {digits[-_WHOLE:]} if len(digits) >= _WHOLE else set()
     if person.given and person.family and person.born_on:
         who = plain(f"{person.given} {person.family}")
         alike.add(f"{who} {person.born_on.isoformat()}")
     return alike
 
 
+def _digits(person: Person) -> str:
+    return re.sub(r"\D", "", person.mobile or "")
+
+
 def sought(text: str) -> set[str]:
     """What was typed to find somebody, each part of which they have to be found by."""
     digits = re.sub(r"[\s().+-]", "", text)
     if digits.isdigit() and len(digits) >= _ENDS.start:
-        return {digits[-(_ENDS.stop - 1) :]}
+        return {digits[-_WHOLE:]}
     return {plain(word) for word in text.split()}
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from messaging.rows import among
@@ -34,8 +34,7 @@ def find(desk: Desk, facility: Facility, text: str) -> list[dict[str, Any]]:
         .having(func.count() == len(words))
         .limit(MOST)
     )
-    with desk.participant.engine.connect() as conn:
-        return _with_standing(desk, facility, conn.execute(fitting).scalars().all())
+    return _with_standing(desk, facility, fitting)
 
 
 def same_person(desk: Desk, facility: Facility, body: DischargeBody) -> list[dict[str, Any]]:
@@ -61,13 +60,17 @@ def same_person(desk: Desk, facility: Facility, body: DischargeBody) -> list[dic
         .distinct()
         .limit(MOST)
     )
-    with desk.participant.engine.connect() as conn:
-        return _with_standing(desk, facility, conn.execute(alike).scalars().all())
+    return _with_standing(desk, facility, alike)
 
 
 def needed_nobody(desk: Desk, facility: Facility) -> tuple[int, int]:
     """Of the discharges of the last ``SHARE_OF``: how many were never held, and how many came."""
-    held = exists().where(STEP.c.discharge_id == DISCHARGE.c.id, STEP.c.what == "held")
+    # By the client, since steps are found by theirs: this is asked for every look at Today.
+    held = exists().where(
+        STEP.c.client_id == DISCHARGE.c.client_id,
+        STEP.c.discharge_id == DISCHARGE.c.id,
+        STEP.c.what == "held",
+    )
     query = select(func.count().filter(~held), func.count()).where(
         DISCHARGE.c.facility_id == facility.id,
         DISCHARGE.c.accepted_at > desk.participant.now() - SHARE_OF,
@@ -82,9 +85,11 @@ def _tokens(desk: Desk, facility: Facility, words: Iterable[str]) -> list[str]:
 
 
 def _with_standing(
-    desk: Desk, facility: Facility, client_ids: Iterable[UUID]
+    desk: Desk, facility: Facility, which: Select[tuple[UUID]]
 ) -> list[dict[str, Any]]:
     """Clients with their latest discharge, and whether theirs would need nobody."""
+    with desk.participant.engine.connect() as conn:
+        client_ids = list(conn.scalars(which))
     persons = persons_of(desk.participant, facility.id, client_ids)
     latest = (
         select(DISCHARGE.c.client_id, DISCHARGE.c.id, DISCHARGE.c.state)

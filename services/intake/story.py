@@ -165,17 +165,13 @@ def people_of(
     participant: Participant, facility_id: UUID, discharge_ids: Iterable[UUID]
 ) -> dict[str, dict[str, str]]:
     """Who discharges of this facility are about, by the discharge's id; not those erased."""
-    query = (
-        select(DISCHARGE.c.id, CLIENT.c.id.label("client_id"), CLIENT.c.person)
-        .join(CLIENT, CLIENT.c.id == DISCHARGE.c.client_id)
-        .where(among(DISCHARGE.c.id, discharge_ids), DISCHARGE.c.facility_id == facility_id)
+    query = select(DISCHARGE.c.id, DISCHARGE.c.client_id).where(
+        among(DISCHARGE.c.id, discharge_ids), DISCHARGE.c.facility_id == facility_id
     )
     with participant.engine.connect() as conn:
-        rows = conn.execute(query).all()
-        work = Work(participant, conn, new_traceparent())
-        work.keys.need(("identity", row.client_id) for row in rows)
-        opened = {str(row.id): work.open_as(Person, from_json(row.person)) for row in rows}
-    return {key: shown(one) for key, one in opened.items() if isinstance(one, Person)}
+        whose = {str(row.id): row.client_id for row in conn.execute(query)}
+    persons = persons_of(participant, facility_id, whose.values())
+    return {key: shown(persons[client]) for key, client in whose.items() if client in persons}
 
 
 def persons_of(
