@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import statistics
 import tempfile
 import threading
@@ -17,7 +16,7 @@ from typing import Any
 import requests
 
 from tests.house import a_discharge
-from tests.running import Running, eventually
+from tests.running import Running
 
 STAFF, MENTORS, PER_SECOND = 50, 30, 10
 #: How long somebody reads before the next page, in seconds.
@@ -36,7 +35,7 @@ def run(seconds: int, clients: int) -> None:
             _make_room(running, seconds * PER_SECOND)
             story = running.register(record_number="B-0", facility="south", wants_gender="man")
             running.wait_for(story, "assigned", facility="south")
-            visit = _visit(running)
+            visit = _visit(running, story)
             few = _alone(running)
             _add_closed(running, story, clients)
             many = _alone(running)
@@ -76,21 +75,12 @@ def _make_room(running: Running, places: int) -> None:
     assert 0 == running.services("mentors", "load", str(file)).returncode
 
 
-def _visit(running: Running) -> requests.Session:
+def _visit(running: Running, discharge_id: str) -> requests.Session:
     """A mentor's visit to their pages, by link and code."""
-
-    def found() -> requests.Session | None:
-        bodies = [m["body"] for m in running.messages()]
-        links = [x for b in bodies for x in re.findall(r"http://\S+/messages/card/[\w=-]+", b)]
-        codes = [x for b in bodies for x in re.findall(r"\b\d{6}\b", b)]
-        session = requests.Session()
-        if links and codes:
-            session.get(links[-1], timeout=10)
-            session.post(links[-1], data={"code": codes[-1]}, timeout=10)
-        return session if session.cookies else None
-
-    opened: requests.Session = eventually(found, otherwise="no card opens")
-    return opened
+    link, code = running.card_of(discharge_id, facility="south")
+    session = requests.Session()
+    session.post(link, data={"code": code}, timeout=10).raise_for_status()
+    return session
 
 
 def _signed_in(running: Running) -> requests.Session:

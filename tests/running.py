@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from sqlalchemy import NullPool, create_engine, text
 
 from deploy.local import settings as local_settings
 from deploy.local.children import CHECKOUT, started_at, tied
+from deploy.local.doors import asked
 from deploy.local.ports import free_ports
 from hosting.clock import Clock
 from tests.house import a_discharge
@@ -221,6 +223,23 @@ class Running:
         """A phone answers."""
         body = {"from": number, "text": words}
         requests.post(f"{self._sandbox}/replies", json=body, timeout=30).raise_for_status()
+
+    def sent(self, discharge_id: str, purpose: str, *, facility: str = "north") -> dict[str, Any]:
+        """The newest message of a purpose that was sent for a discharge, once there is one."""
+        ids = eventually(
+            lambda: asked(self.story(discharge_id, facility), purpose),
+            otherwise=lambda: f"no {purpose}: {self.story(discharge_id, facility)}",
+        )
+        return next(one for one in self.messages() if one["message_id"] == ids[-1])
+
+    def card_of(self, discharge_id: str, *, facility: str = "north") -> tuple[str, str]:
+        """The link that the mentor of a discharge was sent, and its code."""
+        card = self.sent(discharge_id, "card", facility=facility)
+        alone = self.sent(discharge_id, "card_code", facility=facility)
+        link = re.search(r"https?://\S+", card["body"])
+        code = re.search(r"\b\d{6}\b", alone["body"])
+        assert link and code
+        return link[0], code[0]
 
     def order(self, *faults: Mapping[str, Any]) -> None:
         """Trouble for the next messages, in place of what was ordered before."""

@@ -84,9 +84,7 @@ def _tokens(desk: Desk, facility: Facility, words: Iterable[str]) -> list[str]:
     return [desk.tokens.token("search", str(facility.id), word) for word in words]
 
 
-def _with_standing(
-    desk: Desk, facility: Facility, which: Select[tuple[UUID]]
-) -> list[dict[str, Any]]:
+def _with_standing(desk: Desk, facility: Facility, which: Select[UUID]) -> list[dict[str, Any]]:
     """Clients with their latest discharge, and whether theirs would need nobody."""
     with desk.participant.engine.connect() as conn:
         client_ids = list(conn.scalars(which))

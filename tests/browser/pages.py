@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tests.browser.screens import Screens, card_of
+from tests.browser.screens import Screens
 from tests.running import Running
 
 #: The parts in pointed brackets of an address -> what stands there.
@@ -94,7 +94,7 @@ def places_of(running: Running, screens: Screens, discharge_id: str) -> Places:
         "client_id": str(client_id),
         "question_id": str(question_id),
         "token": token,
-        "card": card_of(running, discharge_id)[0].rpartition("/")[2],
+        "card": running.card_of(discharge_id)[0].rpartition("/")[2],
         "another_id": another_mentor(screens, client_id),
         "load_id": looked_through(screens),
         "name": "assigned",

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from deploy.local.doors import asked
-from tests.running import Running, eventually
+from tests.running import Running
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 320, "height": 700}
 PATIENCE_MS = 20_000
@@ -52,7 +51,7 @@ class Screens:
         with self._context() as context:
             page = context.new_page()
             if visit:
-                open_card(page, *card_of(self._running, visit))
+                open_card(page, *self._running.card_of(visit))
             else:
                 page.goto(self._link(role))
                 page.click("main button")
@@ -73,17 +72,9 @@ class Screens:
 
 def say_yes(running: Running, discharge_id: str) -> None:
     """The mentor who is asked about a discharge answers by phone."""
-    phone = _message(running, discharge_id, "offer")["to"]
+    phone = running.sent(discharge_id, "offer")["to"]
     running.reply(phone, "YES")
     running.wait_for(discharge_id, "assigned")
-
-
-def card_of(running: Running, discharge_id: str) -> tuple[str, str]:
-    """The link that the mentor of a discharge was sent, and its code."""
-    link = re.search(r"https?://\S+", _message(running, discharge_id, "card")["body"])
-    code = re.search(r"\b\d{6}\b", _message(running, discharge_id, "card_code")["body"])
-    assert link and code
-    return link[0], code[0]
 
 
 def open_card(page: Page, link: str, code: str) -> None:
@@ -92,12 +83,3 @@ def open_card(page: Page, link: str, code: str) -> None:
     page.fill("#code", code)
     page.click("main button")
     page.wait_for_url("**/people/*")
-
-
-def _message(running: Running, discharge_id: str, purpose: str) -> dict[str, Any]:
-    """The newest message of a purpose that was sent for a discharge, once there is one."""
-    ids = eventually(
-        lambda: asked(running.story(discharge_id), purpose),
-        otherwise=lambda: f"no {purpose}: {running.story(discharge_id)}",
-    )
-    return next(one for one in running.messages() if one["message_id"] == ids[-1])

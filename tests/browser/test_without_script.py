@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from playwright.sync_api import Page
 
-from tests.browser.screens import Screens, card_of, open_card, say_yes
+from tests.browser.screens import Screens, open_card, say_yes
 from tests.running import Running
 
 
@@ -17,7 +17,7 @@ def test_the_whole_story_needs_no_script(running: Running, screens: Screens) -> 
         say_yes(running, discharge_id)
 
         with screens.of("anybody", java_script_enabled=False) as mentor:
-            open_card(mentor, *card_of(running, discharge_id))
+            open_card(mentor, *running.card_of(discharge_id))
             # Whoever was asked, the page speaks their language.
             mentor.click("main a.nhsuk-button")
             mentor.check("[name=way][value=call]")

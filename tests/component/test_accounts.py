@@ -16,12 +16,8 @@ EMAIL, PASSWORD = "ann@north.example", "correct horse battery"
 
 
 @pytest.fixture
-def access(engines: dict[str, str]) -> Iterator[Engine]:
+def access(engines: dict[str, str], no_accounts: None) -> Iterator[Engine]:
     """The database as intake sees it, empty of accounts."""
-    owner = create_engine(engines["ACCESS_OWNER_URL"])
-    with owner.begin() as conn:
-        conn.execute(text("TRUNCATE account, session, sign_in_link"))
-    owner.dispose()
     intake = create_engine(engines["INTAKE_ACCESS_URL"])
     yield intake
     intake.dispose()

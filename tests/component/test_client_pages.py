@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from services.intake.journey import journey
-from tests.component.test_staff_pages import _no_accounts, entered, post
+from tests.component.test_staff_pages import entered, post
 from tests.house import House
 
-assert _no_accounts
+pytestmark = pytest.mark.usefixtures("no_accounts")
 MOBILE = "+15035550123"
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from services.check import gather, judge
 from services.matching.coordinating import MovedOn, choose_mentor
@@ -20,6 +20,8 @@ from services.matching.looking import facility_named, stand_of
 from services.matching.placing import NotPossible
 from services.roles import ROLES
 from tests.house import House
+
+pytestmark = pytest.mark.usefixtures("no_accounts")
 
 ONLY = {"coordinator"}
 #: Every page and who may call it; all others are shown the way out.
@@ -48,14 +50,6 @@ HEADER = (
     "code,called,mobile,opted_in_at,opted_in_how,time_zone,languages,moud_friendly,facilities,"
     "capacity,hours,route,route_ends_on,state\n"
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_accounts(engines: dict[str, str]) -> None:
-    owner = create_engine(engines["ACCESS_OWNER_URL"])
-    with owner.begin() as conn:
-        conn.execute(text("TRUNCATE account, session, sign_in_link"))
-    owner.dispose()
 
 
 @pytest.fixture

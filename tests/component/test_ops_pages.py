@@ -28,6 +28,8 @@ from services.intake.flow import LISTS
 from services.notifications.channels import Outcome
 from tests.house import House
 
+pytestmark = pytest.mark.usefixtures("no_accounts")
+
 #: In every field that is about a person, something that no page of operations may show.
 CANARY = "Canary"
 PERSON: dict[str, Any] = {
@@ -37,14 +39,6 @@ PERSON: dict[str, Any] = {
     "level_of_care": "CanaryCare",
     "substances": ["CanarySubstance"],
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_accounts(engines: dict[str, str]) -> None:
-    owner = create_engine(engines["ACCESS_OWNER_URL"])
-    with owner.begin() as conn:
-        conn.execute(text("TRUNCATE account, session, sign_in_link"))
-    owner.dispose()
 
 
 def enter(house: House, number: int, **changes: Any) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from services.roles import ROLES
 from tests.component.test_coordinator_pages import MAY as COORDINATORS_MAY
 from tests.house import House
 
+pytestmark = pytest.mark.usefixtures("no_accounts")
+
 OPERATORS = {"operations", "administrator"}
 #: Every page and who may call it; all others are shown the way out.
 MAY = {
@@ -62,14 +64,6 @@ MAY = {
     },
 }
 NOBODY = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture(autouse=True)
-def _no_accounts(engines: dict[str, str]) -> None:
-    owner = create_engine(engines["ACCESS_OWNER_URL"])
-    with owner.begin() as conn:
-        conn.execute(text("TRUNCATE account, session, sign_in_link"))
-    owner.dispose()
 
 
 def entered(**changes: Any) -> dict[str, Any]:
