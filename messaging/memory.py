@@ -35,6 +35,13 @@ class MemoryBroker:
             self._share_out(group)
         return reader
 
+    def copy(self) -> MemoryBroker:
+        """A broker of its own with the same topics, records and hints; nobody reads from it yet."""
+        other = MemoryBroker(self.partitions)
+        other._logs = {place: list(log) for place, log in self._logs.items()}
+        other._ids, other._committed = dict(self._ids), dict(self._committed)
+        return other
+
     def append(self, record: Outgoing) -> Written:
         """Write one record to the partition of its key."""
         with self._lock:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.engines import running_engines
-from tests.house import House, an_empty_house, migrate
+from messaging.memory import MemoryBroker
+from tests.house import House, a_house_like, an_empty_house, let_go, migrate
+from tests.kept import Kept, keep
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,7 @@ def engines() -> Iterator[dict[str, str]]:
         with running_engines(Path(folder)) as settings:
             migrate(settings, os.environ)  # type: ignore[arg-type]
             yield settings
+            let_go(settings)
 
 
 @pytest.fixture
@@ -30,8 +33,16 @@ def house(engines: dict[str, str]) -> Iterator[House]:
         yield house
 
 
+@pytest.fixture(scope="session")
+def demo(engines: dict[str, str]) -> tuple[dict[str, Kept], MemoryBroker]:
+    """What a house holds once the demo's two facilities and twelve mentors are loaded."""
+    with an_empty_house(engines) as house:
+        house.load_demo()
+        return keep(engines), house.broker
+
+
 @pytest.fixture
-def center(house: House) -> House:
+def center(engines: dict[str, str], demo: tuple[dict[str, Kept], MemoryBroker]) -> Iterator[House]:
     """A house with the demo's two facilities and twelve mentors."""
-    house.load_demo()
-    return house
+    with a_house_like(engines, *demo) as house:
+        yield house

@@ -7,16 +7,19 @@ For component tests: everything is the product's own but the wire and the networ
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Flask
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, text
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
+from sqlalchemy import text
 
 from contracts.topics import TOPICS
 from hosting.auth import make_token
@@ -33,11 +36,13 @@ from services.intake.api import make_api
 from services.intake.commands import Desk
 from services.intake.facilities import load_facilities
 from services.intake.flow_pages import make_flow_pages
+from services.intake.service import Intake
 from services.intake.staff_pages import make_staff_pages
 from services.matching import service as matching_service
 from services.matching.coordinator_pages import make_coordinator_pages
 from services.matching.loading import RosterLoader
 from services.matching.mentors import load_roster
+from services.matching.service import Matching
 from services.menu import MENU
 from services.notifications import service as notifications_service
 from services.notifications.channels import Channel, Letter, Outcome
@@ -45,7 +50,9 @@ from services.notifications.incoming import Desk as IncomingDesk
 from services.notifications.letters import LetterWriter
 from services.notifications.pages import make_pages
 from services.notifications.sender import Sender
+from services.notifications.service import Notifications
 from services.operating import OPERATORS, PLACES
+from tests.kept import Kept, put_back
 
 DEMO = Path(__file__).parent.parent / "deploy" / "local"
 #: A Tuesday, ten in the morning in Los Angeles.
@@ -86,6 +93,25 @@ class Network:
         return [letter.text for _, letter in self.letters if letter.to == address]
 
 
+class _Compiled(BytecodeCache):
+    """Templates that were compiled for an earlier house."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """What was kept under the bucket's key; a template that has changed has another sum."""
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it for the next house."""
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
+
+
 @dataclass
 class _RecordingChannel:
     network: Network
@@ -109,15 +135,14 @@ class _RecordingChannel:
 class House:
     """All three services; see the module."""
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    def __init__(self, settings: Mapping[str, str], broker: MemoryBroker) -> None:
         self.clock = SetClock()
         self.network = Network()
         self._made: set[str] = set()
-        self.broker = MemoryBroker()
+        self._apps: dict[Hashable, Flask] = {}
+        self.broker = broker
         self.settings = settings
-        self._intake = intake_service.build(settings)
-        self._matching = matching_service.build(settings)
-        self._notifications = notifications_service.build(settings)
+        self._intake, self._matching, self._notifications = _services(tuple(settings.items()))
         self.intake = self._set(self._intake.participant)
         self.matching = self._set(self._matching.participant)
         self.notifications = self._set(self._notifications.participant)
@@ -220,7 +245,7 @@ class House:
 
     def api(self, facility: str = "north", mode: str = "sandbox") -> FlaskClient:
         """A caller of intake's API with this facility's token."""
-        app = self._intake.foundation.web("", [make_api(self.desk, mode=mode)])
+        app = self._app(("api", mode), self._intake, "", lambda: [make_api(self.desk, mode=mode)])
         token = make_token(self._intake.foundation.access, facility, self.clock.now())
         caller = app.test_client()
         caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
@@ -230,21 +255,37 @@ class House:
         self, processes: Mapping[str, str] | None = None, kafka: str | None = None
     ) -> Flask:
         """Intake's web: the API, and the pages of staff and of operations."""
-        blueprints = [make_api(self.desk, mode="sandbox"), make_staff_pages(self.desk)]
-        blueprints += [self._ops_pages("intake")]
         servers = kafka or self.settings["KAFKA_SERVERS"]
-        blueprints += [make_flow_pages(self.intake, processes or {}, servers)]
-        return self._intake.foundation.web("", [*blueprints, make_sign_in(self._intake.accounts)])
+        return self._app(
+            ("intake", servers, *(processes or {}).items()),
+            self._intake,
+            "",
+            lambda: [
+                make_api(self.desk, mode="sandbox"),
+                make_staff_pages(self.desk),
+                self._ops_pages("intake"),
+                make_flow_pages(self.intake, processes or {}, servers),
+                make_sign_in(self._intake.accounts),
+            ],
+        )
 
     def matching_app(self) -> Flask:
         """Matching's web: the pages of coordinators, and of operations."""
-        pages = make_coordinator_pages(self.matching)
-        return self._matching.foundation.web("/matching", [pages, self._ops_pages("matching")])
+        return self._app(
+            ("matching",),
+            self._matching,
+            "/matching",
+            lambda: [make_coordinator_pages(self.matching), self._ops_pages("matching")],
+        )
 
     def notifications_app(self) -> Flask:
         """Notifications' web, as operations see it."""
-        ops = self._ops_pages("notifications")
-        return self._notifications.foundation.web("/messages", [ops])
+        return self._app(
+            ("notifications",),
+            self._notifications,
+            "/messages",
+            lambda: [self._ops_pages("notifications")],
+        )
 
     def _ops_pages(self, service: str) -> Blueprint:
         participant, prefix = self.participants[service], PLACES[service]
@@ -269,13 +310,20 @@ class House:
 
     def pages(self) -> FlaskClient:
         """A browser on the pages of notifications."""
-        blueprint = make_pages(
-            self.notifications,
-            self.incoming,
-            twilio_token=self.settings["TWILIO_TOKEN"],
-            public_url=self.settings["PUBLIC_URL"],
+        app = self._app(
+            ("pages",),
+            self._notifications,
+            "/messages",
+            lambda: [
+                make_pages(
+                    self.notifications,
+                    self.incoming,
+                    twilio_token=self.settings["TWILIO_TOKEN"],
+                    public_url=self.settings["PUBLIC_URL"],
+                )
+            ],
         )
-        return self._notifications.foundation.web("/messages", [blueprint]).test_client()
+        return app.test_client()
 
     def rows(self, service: str, query: str, **values: Any) -> list[Any]:
         """Rows of a service's database, for looking behind the scenes."""
@@ -292,15 +340,10 @@ class House:
             self.sender = self._make_sender()
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Let go of what is this house's own."""
         self.sender.close()
         for relay in self._relays:
             relay.close()
-        for built in (self._intake, self._matching, self._notifications):
-            foundation = built.foundation
-            foundation.database.dispose()
-            foundation.access.dispose()
-            foundation.keyring.close()
 
     def _make_subscriber(self, service: str) -> Subscriber:
         topics = [topic.name for who, topic in TOPICS.items() if who != service]
@@ -320,6 +363,18 @@ class House:
     def _set(self, participant: Participant) -> Participant:
         return replace(participant, now=self.clock.now, wake=lambda: None)
 
+    def _app(
+        self, which: Hashable, built: Any, prefix: str, blueprints: Callable[[], list[Blueprint]]
+    ) -> Flask:
+        """The web app that is known by this, made when it is first asked for."""
+        # A test may have put another participant in the place of one.
+        known = (which, id(self.intake), id(self.matching), id(self.notifications))
+        if known not in self._apps:
+            app: Flask = built.foundation.web(prefix, blueprints())
+            app.jinja_env.bytecode_cache = _COMPILED
+            self._apps[known] = app
+        return self._apps[known]
+
     def _each(self) -> list[tuple[str, Participant]]:
         return [(name, self.participants[name]) for name in _NAMES]
 
@@ -338,6 +393,25 @@ class House:
             "notifications", "SELECT state, count(*) FROM message GROUP BY state ORDER BY state"
         )
         return json.dumps([seen, [[str(v) for v in row] for row in messages]])
+
+
+@cache
+def _services(settings: tuple[tuple[str, str], ...]) -> tuple[Intake, Matching, Notifications]:
+    """The services over these databases, connected once for all houses of a test run."""
+    environ = dict(settings)
+    return (
+        intake_service.build(environ),
+        matching_service.build(environ),
+        notifications_service.build(environ),
+    )
+
+
+def let_go(settings: Mapping[str, str]) -> None:
+    """End every connection that houses over these databases had; no house comes after it."""
+    for built in _services(tuple(settings.items())):
+        built.foundation.database.dispose()
+        built.foundation.access.dispose()
+        built.foundation.keyring.close()
 
 
 def a_discharge(now: datetime, **changes: Any) -> dict[str, Any]:
@@ -381,20 +455,18 @@ def migrate(settings: Mapping[str, str], environ: dict[str, str]) -> None:
 @contextmanager
 def an_empty_house(settings: Mapping[str, str]) -> Iterator[House]:
     """A house over databases in which nothing is left of an earlier test."""
-    for url in (f"{name.upper()}_DATABASE_URL" for name in _NAMES):
-        _empty(settings[url], keep=("alembic_version", "epoch"))
-    _empty(settings["KEYS_OWNER_URL"], keep=("alembic_version",))
-    house = House(settings)
+    with a_house_like(settings, {}, MemoryBroker()) as house:
+        yield house
+
+
+@contextmanager
+def a_house_like(
+    settings: Mapping[str, str], kept: Mapping[str, Kept], broker: MemoryBroker
+) -> Iterator[House]:
+    """A house that holds what was kept of another, with a broker of its own like this one."""
+    put_back(settings, kept)
+    house = House(settings, broker.copy())
     try:
         yield house
     finally:
         house.close()
-
-
-def _empty(url: str, *, keep: tuple[str, ...]) -> None:
-    engine = create_engine(url)
-    with engine.begin() as conn:
-        found = conn.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
-        tables = [name for name in found.scalars() if name not in keep]
-        conn.execute(text(f"TRUNCATE {', '.join(tables)}"))
-    engine.dispose()
