@@ -608,21 +608,8 @@ def _cancelled(work: Work, discharge: Discharge) -> DischargeCancelled:
 
 
 def _close(work: Work, discharge: Discharge, because: str) -> None:
-    """End a discharge: nothing is expected of anybody any more."""
-    work.store.change(
-        discharge, state="closed", closed_because=because, next_what=None, next_by=None
-    )
+    store.close(work, discharge, because)
     work.store.step(discharge.client_id, discharge.id, "closed", because=because)
-    work.store.close_tasks(
-        discharge.id,
-        "held",
-        "nobody_available",
-        "first_contact_late",
-        "not_placed",
-        because=because,
-    )
-    for name in ("placed", "contact"):
-        work.timers.revoke(discharge.client_id, f"{name}/{discharge.id}")
 
 
 def _load(work: Work, facility: Facility, discharge_id: UUID) -> Discharge:

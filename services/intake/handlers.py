@@ -39,7 +39,7 @@ from messaging.sealing import to_json
 from messaging.timers import Timer
 from messaging.work import Work
 from services.intake import metrics
-from services.intake.store import Discharge, name_mentor
+from services.intake.store import Discharge, close, name_mentor
 
 #: A coordinator is asked to look when nobody has talked by then.
 CONTACT_WITHIN = timedelta(hours=48)
@@ -60,6 +60,7 @@ _ORDINARY = frozenset(
     {
         "answered",
         "cancelled",
+        "declined",
         "died",
         "held",
         "next_channel",
@@ -160,14 +161,7 @@ def assignment_ended(event: AssignmentEnded, work: Work) -> Iterable[Event]:
         work.timers.revoke(discharge.client_id, f"contact/{discharge.id}")
         work.store.close_tasks(discharge.id, "first_contact_late", because="ended")
         if event.reason == "client_declined":
-            work.store.change(
-                discharge,
-                state="closed",
-                closed_because="client_declined",
-                next_what=None,
-                next_by=None,
-            )
-            work.store.open_task("client_declined", discharge.id, discharge)
+            _declined(work, discharge)
         elif event.reason in _LOOKS_ON:
             _looking(event, work)
     _tell(work, event, "assignment_ended", because=event.reason)
@@ -234,7 +228,10 @@ def reply_received(event: ReplyReceived, work: Work) -> Iterable[Event]:
         about = event.reply_id if kind in ("danger", "unclear_reply") else event.sender_id
         discharge = _of(work, event.subject_id, event.discharge_id)
         work.store.open_task(kind, about, discharge, facility_id=event.facility_id)
-    if (event.sender, event.meaning) == ("client", "talk"):
+    if (event.sender, event.meaning) == ("client", "no"):
+        # Matching ends what stands between client and mentor; a hold may have ended that before.
+        _declined(work, work.store.discharge(event.discharge_id))
+    elif (event.sender, event.meaning) == ("client", "talk"):
         _wants_to_talk(event, work)
     elif (event.sender, event.meaning) == ("mentor", "talked"):
         _has_talked(event, work)
@@ -247,6 +244,13 @@ def reply_received(event: ReplyReceived, work: Work) -> Iterable[Event]:
         channel=event.channel,
     )
     return ()
+
+
+def _declined(work: Work, discharge: Discharge | None) -> None:
+    """The client wants nobody, and need not say why."""
+    if discharge is not None and discharge.is_open:
+        close(work, discharge, "client_declined")
+        work.store.open_task("client_declined", discharge.id, discharge)
 
 
 def _wants_to_talk(event: ReplyReceived, work: Work) -> None:

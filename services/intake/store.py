@@ -572,3 +572,20 @@ def remember_answer(
             caller=caller, key_token=key_token, body_token=body_token, answer=answer, at=work.now
         )
     )
+
+
+def close(work: Work, discharge: Discharge, because: str) -> None:
+    """End a discharge: nothing is expected of anybody any more."""
+    work.store.change(
+        discharge, state="closed", closed_because=because, next_what=None, next_by=None
+    )
+    work.store.close_tasks(
+        discharge.id,
+        "held",
+        "nobody_available",
+        "first_contact_late",
+        "not_placed",
+        because=because,
+    )
+    for name in ("placed", "contact"):
+        work.timers.revoke(discharge.client_id, f"{name}/{discharge.id}")

@@ -132,6 +132,10 @@ def _mentor_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
 def _client_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
     current: Assignment | None = work.store.active(event.subject_id)
     if current is None:
+        # A hold, or a mentor's no, came before; the client's holds for what would have followed.
+        client: Client | None = work.store.clients.get(event.subject_id)
+        if event.meaning == "no" and client and client.discharge_id == event.discharge_id:
+            work.store.put(replace(client, state="ended"))
         return ()
     if event.meaning == "no":
         return end(work, current, "client_declined", then="ended")
@@ -209,6 +213,9 @@ def _end_of_discharge(
     client: Client | None = work.store.clients.get(client_id)
     if client is None or client.discharge_id != discharge_id:
         # An earlier discharge was called off; the client's support is about a later one.
+        return ()
+    if client.state == "ended":
+        # What the client declined stays declined, though a hold was on its way.
         return ()
     current: Assignment | None = work.store.active(client_id)
     then = "held" if reason == "held" else "ended"

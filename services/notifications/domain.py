@@ -31,8 +31,11 @@ DISCLOSING = frozenset(
     {"offer", "card", "card_code", "card_by_coordinator", "reminder", "wants_to_talk", "quiet"}
 )
 
+#: Where a client stands who said no to being helped, until they are discharged again.
+DECLINED = "declined"
+
 #: States of a client in which nobody is told of anybody any more.
-CALLED_OFF = ("died", "cancelled")
+CALLED_OFF = ("died", "cancelled", DECLINED)
 
 #: What an assignment is while a mentor stands beside a client.
 UNDER_WAY = ("assigned", "in_contact")
@@ -115,7 +118,7 @@ def today_in(time_zone: str, now: datetime) -> date:
 
 
 def _is_called_off(standing: Standing) -> bool:
-    return standing.purpose in _OUTREACH and standing.person_state in ("held", "cancelled")
+    return standing.purpose in _OUTREACH and standing.person_state in ("held", *CALLED_OFF)
 
 
 #: What a message is about, by purpose: an assignment in one of these states.

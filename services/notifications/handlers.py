@@ -37,8 +37,8 @@ from contracts.sealed import opened
 from messaging.sealing import SearchTokens
 from messaging.timers import Timer
 from messaging.work import Work
-from services.notifications import cards, check_ins
-from services.notifications.domain import CALLED_OFF, CHANNEL_OF_CONSENT, NEEDS_ASSIGNMENT
+from services.notifications import calling_off, cards, check_ins
+from services.notifications.domain import CHANNEL_OF_CONSENT
 from services.notifications.planning import Planner, channels_of
 from services.notifications.store import Assignment, Facility, Person
 
@@ -91,6 +91,8 @@ class Handlers:
         if contact is None:
             return ()
         self._know(work, event.client_id, contact, facility_id=event.facility_id)
+        if calling_off.declined(work, event.client_id, event.discharge_id):
+            return ()
         person = work.store.persons[event.client_id]
         was_held = person.state == "held"
         work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
@@ -123,18 +125,20 @@ class Handlers:
 
     def discharge_held(self, event: DischargeHeld, work: Work) -> Iterable[Event]:
         """Nothing leaves for now."""
-        return self._set_state(work, event.client_id, "held")
+        if calling_off.declined(work, event.client_id, event.discharge_id):
+            return ()
+        return calling_off.stand(work, self._planner(work), event.client_id, "held")
 
     def discharge_cancelled(self, event: DischargeCancelled, work: Work) -> Iterable[Event]:
         """Nothing more is said about this discharge."""
         person = work.store.persons.get(event.client_id)
         if person is None or person.discharge_id != event.discharge_id:
             return ()
-        return self._set_state(work, event.client_id, "cancelled")
+        return calling_off.stand(work, self._planner(work), event.client_id, "cancelled")
 
     def client_died(self, event: ClientDied, work: Work) -> Iterable[Event]:
         """All outreach stops for good."""
-        return self._set_state(work, event.client_id, "died")
+        return calling_off.stand(work, self._planner(work), event.client_id, "died")
 
     def outreach_stopped(self, event: OutreachStopped, work: Work) -> Iterable[Event]:
         """The client told staff what they could have answered: STOP."""
@@ -349,17 +353,6 @@ class Handlers:
             "mobile_token": self.tokens.token("mobile", mobile) if mobile else None,
             "email_token": self.tokens.token("email", email.lower()) if email else None,
         }
-
-    def _set_state(self, work: Work, client_id: UUID, state: str) -> Iterator[Event]:
-        person = work.store.persons.get(client_id)
-        if person is None or person.state == "died":
-            return
-        work.store.put(replace(person, state=state))
-        work.timers.revoke(client_id, "waiting")
-        yield from check_ins.end(work, client_id, state)
-        yield from self._planner(work).withdraw(state, person_id=client_id)
-        for purpose in NEEDS_ASSIGNMENT if state in CALLED_OFF else ():
-            yield from self._planner(work).withdraw(state, subject_id=client_id, purpose=purpose)
 
     def _over(self, work: Work, assignment_id: UUID, reason: str) -> Iterator[Event]:
         """An offer or assignment is over: its questions, card and unsent messages too."""

@@ -21,8 +21,8 @@ from contracts.notifications import (
 from hosting.hours import after_open_time
 from messaging.sealing import SearchTokens, to_json
 from messaging.work import Participant, Work
-from services.notifications import cards, check_ins
-from services.notifications.domain import RANK, UNDER_WAY
+from services.notifications import calling_off, cards, check_ins
+from services.notifications.domain import DECLINED, RANK, UNDER_WAY
 from services.notifications.planning import Planner, channels_of, hours_of
 from services.notifications.replies import CLIENT_SAYS, Meaning, also_stop, understand
 from services.notifications.retrying import next_channel_after
@@ -170,6 +170,8 @@ class _Incoming:
         ):
             meaning = Meaning.UNCLEAR
         if meaning is Meaning.NO and question is not None:
+            # Before the answer is planned: it is the one message that still leaves.
+            yield from calling_off.stand(self._work, self._planner, self._person.id, DECLINED)
             self._answer("ended")
         elif meaning is Meaning.SOMEONE_ELSE:
             self._answer("looking_again")

@@ -234,7 +234,7 @@ HELLO = Table(
 class Person:
     """Somebody who is written to. ``contact`` is None before it is known or after erasure.
 
-    ``state``: of a client active, held, cancelled, died; of a mentor active or paused.
+    ``state``: of a client active, held, cancelled, declined, died; of a mentor active or paused.
     """
 
     id: UUID

@@ -63,6 +63,8 @@ STEPS = st.lists(st.sampled_from(LOOPS), max_size=8)
 
 BEGINNINGS = (
     ("register",),
+    ("register", "mentor YES"),
+    ("register", "mentor YES"),
     ("register bare",),
     ("give", "register bare"),
     ("register bare", "give"),
@@ -127,7 +129,7 @@ class Witness:
             return "revocation"
         if row.is_answer or row.purpose in CLOSES_FOR_MENTORS:
             return "death" if (row.recipient, row.state) == ("client", "died") else None
-        if row.state in ("died", "cancelled"):
+        if row.state in ("died", "cancelled", "declined"):
             return str(row.state)
         # Matching ends what a hold interrupts; what opens a conversation must not wait for that.
         return "held" if row.state == "held" and row.purpose in OPENS else None
@@ -275,9 +277,13 @@ class Life:
         return Counter(self._rows("notifications", query))
 
     def said(self) -> set[tuple[str, str]]:
-        """What left, as purpose and recipient: on which channel, and how often, may differ."""
+        """What left, as purpose and recipient: on which channel, and how often, may differ.
+
+        A mentor whose yes was on its way hears that the question is settled, or that it is over.
+        """
         gone = ("handed_over", "delivered")
-        return {(row[0], row[1]) for row in self.messages() if row[3] in gone}
+        left = {(row[0], row[1]) for row in self.messages() if row[3] in gone}
+        return {("over", who) if what in CLOSES_FOR_MENTORS else (what, who) for what, who in left}
 
     def _beside(self, service: str) -> list[tuple[Any, ...]]:
         query = "SELECT state FROM assignment WHERE client_id = :id AND state <> 'ended'"
@@ -308,17 +314,13 @@ def free_scripts(draw: st.DrawFn) -> list[tuple[str, list[str]]]:
 
 @st.composite
 def one_ending(draw: st.DrawFn) -> list[tuple[str, list[str]]]:
-    """A story with at most one closing word: which of two came first is for the clock to say.
-
-    So it is between a client's NO on its way and a hold, which therefore does not follow it.
-    """
+    """A story with at most one closing word: which of two came first is for the clock to say."""
     every = (*STAFF, *CLIENT, *MENTOR, *TIME)
     words = list(draw(st.lists(st.sampled_from(every), max_size=6)))
     closing = draw(st.sampled_from((None, *CLOSING)))
     if closing is not None:
         place = draw(st.integers(0, len(words)))
-        after = [word for word in words[place:] if (closing, word) != ("client NO", "hold")]
-        words = [*words[:place], closing, *after]
+        words.insert(place, closing)
     return [(word, draw(STEPS)) for word in (*draw(st.sampled_from(BEGINNINGS)), *words)]
 
 
@@ -342,6 +344,39 @@ def test_nobody_is_told_of_anybody_once_it_is_called_off(
 
     assert [] == witness.late
     assert {("first", "client")} >= {one for one in life.said() if one[1] == "client"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        # Matching hears of the hold before notifications does, whose question is still open.
+        [("hold", ("intake relay", "matching consumer", "matching relay")), ("client NO", None)],
+        # Notifications hears both, and matching last of all.
+        [("hold", ()), ("client NO", ("intake relay", "notifications relay"))],
+        [("client NO", ()), ("hold", ("intake relay", "notifications consumer"))],
+        [("client NO", None), ("hold", None)],
+    ],
+)
+def test_a_no_holds_whatever_else_was_on_its_way(
+    north: House, words: list[tuple[str, Any]]
+) -> None:
+    """Who wants nobody is introduced to nobody, though a hold for their discharge is lifted."""
+    witness, life = Witness(north), Life(north)
+
+    life.live(
+        [("register", None), ("mentor YES", None), *words, ("release", None)], reads_first=False
+    )
+    states, told = life.states(), life.messages()
+    tasks = {task["kind"] for task in north.tasks()}
+    life.end()
+
+    assert [] == witness.late
+    assert [("closed", "client_declined")] == states["discharges"]
+    assert [("ended",)] == states["seeks"]
+    assert [("declined",)] == states["person"]
+    assert [] == states["beside"]
+    assert 1 == sum(n for (purpose, *_), n in told.items() if purpose == "introduction")
+    assert {"client_declined"} == tasks
 
 
 def test_nothing_leaves_after_what_forbids_it_and_the_services_agree(north: House) -> None:
