@@ -126,6 +126,12 @@ class Accounts:
             account_id = conn.execute(_USE_LINK, given).scalar()
             return _begin(conn, account_id, now) if account_id else None
 
+    def called(self, login: str) -> tuple[UUID, str, str] | None:
+        """The account of this name with its role and scope; None when there is none."""
+        with reading(self.access) as conn:
+            row = conn.execute(_CALLED, {"login": self._login(login)}).first()
+        return (row.id, row.role, row.scope) if row else None
+
     def sign_out(self, account_id: UUID, now: datetime) -> None:
         """End every session of an account."""
         with self.access.begin() as conn:
@@ -186,6 +192,9 @@ _MAKE = text(
 _BY_LOGIN = text(
     "SELECT id, password_hash, failures, locked_until FROM account"
     " WHERE login_token = :login AND ended_at IS NULL FOR UPDATE"
+)
+_CALLED = text(
+    "SELECT id, role, scope FROM account WHERE login_token = :login AND ended_at IS NULL"
 )
 _FAILED = text("UPDATE account SET failures = :failures, locked_until = :locked WHERE id = :id")
 _LINK = text(

@@ -262,7 +262,7 @@ class House:
             "",
             lambda: [
                 make_api(self.desk, mode="sandbox"),
-                make_staff_pages(self.desk),
+                make_staff_pages(self.desk, self._intake.accounts),
                 self._ops_pages("intake"),
                 make_flow_pages(self.intake, processes or {}, servers),
                 make_sign_in(self._intake.accounts),

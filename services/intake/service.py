@@ -44,7 +44,7 @@ class Intake:
     def web(self) -> Flask:
         """The two doors, and the pages of staff and of operations with their sign-in."""
         mode = self.foundation.settings.mode
-        blueprints = [make_api(self.desk, mode=mode), make_staff_pages(self.desk)]
+        blueprints = [make_api(self.desk, mode=mode), make_staff_pages(self.desk, self.accounts)]
         return self.foundation.web(
             PREFIX, [*blueprints, *self.ops_pages(), make_sign_in(self.accounts)]
         )

@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, g, request
 from marshmallow import ValidationError
 
+from hosting.accounts import Accounts
 from hosting.pages import see
 from hosting.sign_in import needs_role
 from services.intake import tasks
@@ -23,16 +24,16 @@ from services.operating import OPERATORS
 TEMPLATES = Path(__file__).parent / "page_templates"
 
 
-def make_staff_pages(desk: Desk) -> Blueprint:
+def make_staff_pages(desk: Desk, accounts: Accounts) -> Blueprint:
     """The blueprint; who is signed in has one facility, whose discharges alone are found."""
     pages = Blueprint("staff", __name__, template_folder=str(TEMPLATES))
-    _add_today(pages, desk)
+    _add_today(pages, desk, accounts)
     add_entry_pages(pages, desk)
     add_client_pages(pages, desk)
     return pages
 
 
-def _add_today(pages: Blueprint, desk: Desk) -> None:
+def _add_today(pages: Blueprint, desk: Desk, accounts: Accounts) -> None:
     @pages.get("/")
     @needs_role(*STAFF, *OPERATORS)
     def today() -> str | Response:
@@ -60,7 +61,19 @@ def _add_today(pages: Blueprint, desk: Desk) -> None:
     @pages.post("/tasks/<task_id>/give-back")
     @needs_role(*STAFF)
     def give_back(task_id: str) -> Response:
-        tasks.take(desk.participant, facility_of(desk).id, id_in(task_id), by=None)
+        tasks.give_back(desk.participant, facility_of(desk).id, id_in(task_id))
+        return see("/")
+
+    @pages.post("/tasks/<task_id>/hand-over")
+    @needs_role(*STAFF)
+    def hand_over(task_id: str) -> Response | tuple[str, int]:
+        field = f"colleague-{task_id}"
+        found = accounts.called(request.form.get(field, ""))
+        if found is None or found[1] not in STAFF or found[2] != g.who.scope:
+            remedy = "Enter the name with which a colleague at this facility signs in."
+            return _today(desk, [(field, remedy)]), 422
+        facility, to = facility_of(desk), str(found[0])
+        tasks.hand_over(desk.participant, facility.id, id_in(task_id), to=to)
         return see("/")
 
 
@@ -74,7 +87,7 @@ def _today(desk: Desk, errors: list[tuple[str, str]]) -> str:
         task["due"] = when(task["due_at"], facility, now)
         task["since"] = when(task["opened_at"], facility, now)
         task["person"] = people.get(task["discharge_id"])
-        task["error"] = f"reason-{task['id']}" in wrong
+        task["wrong"] = {f.partition("-")[0] for f in wrong if f.endswith(task["id"])}
         task["is_mine"] = task["taken_by"] == str(g.who.account_id)
     ready, every = needed_nobody(desk, facility)
     share = {"ready": ready, "every": every}

@@ -43,19 +43,31 @@ def finish(
     participant.transact(command)
 
 
-def take(participant: Participant, facility_id: UUID, task_id: UUID, *, by: str | None) -> None:
-    """Somebody takes a facility's task over, or gives it back to its owner (``by`` is None).
+def take(participant: Participant, facility_id: UUID, task_id: UUID, *, by: str) -> None:
+    """Somebody takes a facility's task over; raises ``NoSuchThing`` for another facility's."""
+    _give(participant, facility_id, task_id, to=by, what="task_taken")
 
-    Raises ``NoSuchThing`` for a task of another facility.
-    """
+
+def hand_over(participant: Participant, facility_id: UUID, task_id: UUID, *, to: str) -> None:
+    """A colleague has a facility's task from now on; raises ``NoSuchThing`` as above."""
+    _give(participant, facility_id, task_id, to=to, what="task_handed_over")
+
+
+def give_back(participant: Participant, facility_id: UUID, task_id: UUID) -> None:
+    """A facility's task is its owner's again; raises ``NoSuchThing`` as above."""
+    _give(participant, facility_id, task_id, to=None, what="task_given_back")
+
+
+def _give(
+    participant: Participant, facility_id: UUID, task_id: UUID, *, to: str | None, what: str
+) -> None:
 
     def command(work: Work) -> Iterable[Event]:
         row = _locked(work, facility_id, task_id)
         if row.done_at is None:
-            taken = {"taken_by": by, "taken_at": work.now if by else None}
+            taken = {"taken_by": to, "taken_at": work.now if to else None}
             work.conn.execute(update(TASK).where(TASK.c.id == task_id).values(taken))
             if row.client_id is not None:
-                what = "task_taken" if by else "task_given_back"
                 work.store.step(row.client_id, row.discharge_id, what, kind=row.kind)
         return ()
 

@@ -35,7 +35,11 @@ def _apps() -> list[Any]:
     away = create_engine("postgresql+psycopg://nobody@127.0.0.1:9/none")
     desk: Any = type("Desk", (), {"participant": None, "tokens": None})()
     blueprints: dict[str, list[Any]] = {
-        "": [make_api(desk, mode="sandbox"), make_staff_pages(desk), make_sign_in(_NOBODY)],
+        "": [
+            make_api(desk, mode="sandbox"),
+            make_staff_pages(desk, _NOBODY),
+            make_sign_in(_NOBODY),
+        ],
         "/matching": [make_coordinator_pages(_NOBODY)],
         "/messages": [make_pages(_NOBODY, desk, twilio_token="t", public_url="u")],
     }

@@ -179,9 +179,28 @@ def test_a_task_is_taken_over_and_handed_back(center: House) -> None:
 
     assert "taken by you" in clerk.get("/").get_data(as_text=True)
     assert "taken by a colleague" in colleague.get("/").get_data(as_text=True)
-    post(clerk, f"/tasks/{task_id}/give-back")
+    post(colleague, f"/tasks/{task_id}/give-back")
     assert "taken by" not in clerk.get("/").get_data(as_text=True)
     assert 404 == post(center.browser("clerk", "south"), f"/tasks/{task_id}/take").status_code
+
+
+def test_a_task_is_handed_over_to_a_colleague_of_the_same_facility(center: House) -> None:
+    clerk, colleague = center.browser("clerk"), center.browser("coordinator")
+    center.browser("mentor"), center.browser("clerk", "south")
+    post(clerk, "/discharges/new", key="k3", record_number="R-9", visit_number="V-9")
+    [(task_id,)] = center.rows("intake", "SELECT id FROM task")
+    to, field = f"/tasks/{task_id}/hand-over", f"colleague-{task_id}"
+
+    strangers = ("mentor@north.example", "clerk@south.example", "nobody@north.example", "")
+    refused = [post(clerk, to, **{field: name}) for name in strangers]
+    post(clerk, to, **{field: " Coordinator@North.example "})
+
+    assert [422] * 4 == [answer.status_code for answer in refused]
+    assert "a colleague at this facility signs in" in refused[0].get_data(as_text=True)
+    assert "taken by you" in colleague.get("/").get_data(as_text=True)
+    assert "taken by a colleague" in clerk.get("/").get_data(as_text=True)
+    taken = "SELECT count(*) FROM step WHERE what = 'task_handed_over'"
+    assert [(1,)] == [tuple(row) for row in center.rows("intake", taken)]
 
 
 def step(what: str, **words: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ MAY = {
     ("POST", "/tasks/<task_id>/done"): {"clerk", "coordinator"},
     ("POST", "/tasks/<task_id>/take"): {"clerk", "coordinator"},
     ("POST", "/tasks/<task_id>/give-back"): {"clerk", "coordinator"},
+    ("POST", "/tasks/<task_id>/hand-over"): {"clerk", "coordinator"},
     ("GET", "/consents/new"): {"clerk", "coordinator"},
     ("POST", "/consents/new"): {"clerk", "coordinator"},
     ("GET", "/clients"): {"clerk", "coordinator"},
