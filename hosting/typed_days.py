@@ -6,7 +6,7 @@ What does not exist stays as it was typed, so that it is refused by its name.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,13 @@ def moment_typed(form: Any, name: str, zone: str) -> str:
     except ValueError:
         return typed
     return local.replace(tzinfo=local.tzinfo or ZoneInfo(zone)).isoformat()
+
+
+def as_typed(name: str, day: date | None) -> dict[str, str]:
+    """What somebody would have typed into the three boxes of a day."""
+    if day is None:
+        return {}
+    return {f"{name}-{part}": str(getattr(day, part)) for part in PARTS}
 
 
 def boxes_of(typed: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from marshmallow import ValidationError
 
+from hosting import typed_days
 from hosting.typed_days import NO_DAY, day_typed, moment_typed
 from services.intake.bodies import ConsentsBody, ContactBody, read_body
-from services.intake.domain import CHANNELS, Facility
+from services.intake.domain import CHANNELS, Details, Facility, Person
 
 #: A form's field -> the body's field whose error it shows.
 FIELD_OF = {
@@ -57,6 +59,31 @@ def body_of(form: Any, facility: Facility, now: datetime) -> dict[str, Any]:
         body["channels"] = agreed
         body["consents"] = _consents(form, agreed, facility, now)
     return body
+
+
+def correction_of(
+    form: Any, facility: Facility, now: datetime, person: Person, details: Details
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body for the same visit, and what is no longer known of the person.
+
+    What helps is said whole, so that what is no longer ticked is no longer so.
+    """
+    which = {"record_number": person.record_number, "visit_number": details.visit_number}
+    body = body_of(form, facility, now) | which | {n: form.getlist(n) for n in _CHOICES}
+    return body, () if form.get("wishes", "").strip() else ("wishes",)
+
+
+def as_typed(facility: Facility, person: Person, details: Details) -> dict[str, Any]:
+    """What somebody would have typed who had entered all that is known."""
+    left_at = details.discharged_at
+    local = left_at.astimezone(ZoneInfo(facility.time_zone)) if left_at else None
+    named = ("given", "family", "called", "wishes")
+    return (
+        {name: getattr(person, name) for name in named}
+        | typed_days.as_typed("born_on", person.born_on)
+        | typed_days.as_typed("discharged_at", local)
+        | {"discharged_at-time": f"{local:%H:%M}" if local else "", "reason": details.reason}
+    )
 
 
 def admission_of(

@@ -14,16 +14,34 @@ from hosting.sign_in import needs_role
 from hosting.typed_days import boxes_of
 from services.intake import entry_form
 from services.intake.bodies import DischargeBody, read_body
-from services.intake.commands import Desk, Refused
-from services.intake.domain import HIGH_RISK_FLAGS, REASONS, Facility
+from services.intake.commands import Desk, NoSuchThing, Refused
+from services.intake.domain import HIGH_RISK_FLAGS, REASONS, Details, Facility, Person
 from services.intake.finding import same_person
-from services.intake.page_parts import CHANNEL_NAMES, METHODS, STAFF, facility_of, named, page
+from services.intake.page_parts import (
+    CHANNEL_NAMES,
+    METHODS,
+    STAFF,
+    facility_of,
+    id_in,
+    named,
+    page,
+)
+from services.intake.story import about_discharge
 from services.wishes import NEEDS, PATHWAYS
+
+#: What the forms of a discharge let one choose from.
+_CHOICES = {
+    "reasons": named(REASONS),
+    "needs": named(NEEDS),
+    "pathways": named(PATHWAYS),
+    "flags": named(HIGH_RISK_FLAGS),
+}
 
 
 def add_entry_pages(pages: Blueprint, desk: Desk) -> None:
-    """A discharge, and consents first."""
+    """A discharge, what is known of one later, and consents first."""
     _add_discharge(pages, desk)
+    _add_correction(pages, desk)
     _add_admission(pages, desk)
 
 
@@ -73,11 +91,56 @@ def _entry(desk: Desk, typed: Any, wrong: dict[str, str], key: str, *, alike: An
         key=key,
         agreements=agreements(facility),
         methods=METHODS,
-        reasons=named(REASONS),
-        needs=named(NEEDS),
-        pathways=named(PATHWAYS),
-        flags=named(HIGH_RISK_FLAGS),
+        **_CHOICES,
     )
+
+
+def _add_correction(pages: Blueprint, desk: Desk) -> None:
+    @pages.get("/discharges/<discharge_id>/correct")
+    @needs_role(*STAFF)
+    def ask_correction(discharge_id: str) -> str:
+        return _correction(desk, discharge_id, None, {})
+
+    @pages.post("/discharges/<discharge_id>/correct")
+    @needs_role(*STAFF)
+    def correct_discharge(discharge_id: str) -> Response | tuple[str, int]:
+        facility, person, details = _known(desk, discharge_id)
+        now, by = desk.participant.now(), str(g.who.account_id)
+        typed, gone = entry_form.correction_of(request.form, facility, now, person, details)
+        try:
+            desk.register(facility, read_body(DischargeBody, typed), caller=by, deleted=gone)
+        except ValidationError as error:
+            wrong = dict(flat_errors(error.messages))
+            return _correction(desk, discharge_id, request.form, wrong), 422
+        except Refused as error:
+            wrong = {error.args[0]: error.args[1]}
+            return _correction(desk, discharge_id, request.form, wrong), 422
+        return see(f"/discharges/{discharge_id}")
+
+
+def _correction(desk: Desk, discharge_id: str, typed: Any, wrong: dict[str, str]) -> str:
+    facility, person, details = _known(desk, discharge_id)
+    known = typed is None
+    shown = entry_form.as_typed(facility, person, details) if known else typed
+    return page(
+        "correct.html",
+        facility,
+        id=discharge_id,
+        known={"record_number": person.record_number, "visit_number": details.visit_number},
+        typed=shown,
+        chosen=(lambda name: getattr(details, name)) if known else typed.getlist,
+        boxes=boxes_of(shown, ("born_on", "discharged_at")),
+        errors=list(entry_form.fields_with_errors(wrong).items()),
+        **_CHOICES,
+    )
+
+
+def _known(desk: Desk, discharge_id: str) -> tuple[Facility, Person, Details]:
+    facility = facility_of(desk)
+    found = about_discharge(desk.participant, facility.id, id_in(discharge_id))
+    if found is None:
+        raise NoSuchThing("id")
+    return facility, *found
 
 
 def _add_admission(pages: Blueprint, desk: Desk) -> None:

@@ -26,6 +26,7 @@ from services.intake.store import (
     TASK,
     agreements,
     client_of_discharge,
+    details_of,
 )
 
 
@@ -159,6 +160,21 @@ def about_client(
             return None, []
         agreed = sorted(agreements(conn, client_id))
     return persons_of(participant, facility_id, [client_id]).get(client_id), agreed
+
+
+def about_discharge(
+    participant: Participant, facility_id: UUID, discharge_id: UUID
+) -> tuple[Person, Details] | None:
+    """What is known of a discharge of this facility and its client; None where nothing is."""
+    with participant.engine.connect() as conn:
+        client_id = client_of_discharge(conn, facility_id, discharge_id)
+        if client_id is None:
+            return None
+        work = Work(participant, conn, new_traceparent())
+        work.keys.need([("identity", client_id)])
+        details = details_of(work, client_id).get(discharge_id)
+    person = persons_of(participant, facility_id, [client_id]).get(client_id)
+    return (person, details) if person and details else None
 
 
 def people_of(

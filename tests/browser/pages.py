@@ -14,6 +14,7 @@ Places = Mapping[str, str]
 _OF_A_CLIENT = [
     "/discharges/<discharge_id>",
     "/discharges/<discharge_id>/sheet",
+    "/discharges/<discharge_id>/correct",
     "/discharges/<discharge_id>/contact",
     "/discharges/<discharge_id>/stop",
     "/discharges/<discharge_id>/cancel",

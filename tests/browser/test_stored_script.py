@@ -22,6 +22,7 @@ FOREIGN = """() => [
 SHOWN = {
     ("clerk", "/discharges/<discharge_id>"),
     ("clerk", "/discharges/<discharge_id>/sheet"),
+    ("clerk", "/discharges/<discharge_id>/correct"),
     ("clerk", "/discharges/<discharge_id>/contact"),
     ("coordinator", "/matching/"),
     ("coordinator", "/matching/mentors/<mentor_id>"),

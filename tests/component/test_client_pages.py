@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hosting.typed_days import PARTS
 from services.intake.journey import journey
 from tests.component.test_staff_pages import entered, post
 from tests.house import House
@@ -106,6 +107,50 @@ def test_somebody_who_looks_alike_is_asked_about_once(center: House) -> None:
     assert where in warned.get_data(as_text=True)
     assert 303 == saved.status_code
     assert 2 == len(center.rows("intake", "SELECT id FROM client"))
+
+
+def test_a_held_discharge_is_completed_on_its_own_page(center: House) -> None:
+    clerk = center.browser("clerk")
+    days = {f"{day}-{part}": "" for day in ("born_on", "discharged_at") for part in PARTS}
+    where = post(clerk, "/discharges/new", **entered(**days, reason="other")).location
+    held = clerk.get(where).get_data(as_text=True)
+    form = clerk.get(f"{where}/correct").get_data(as_text=True)
+
+    whole = entered(reason="completed", needs=["job"], wishes="Quiet")
+    answer = post(clerk, f"{where}/correct", **whole)
+    center.settle()
+    again = clerk.get(f"{where}/correct").get_data(as_text=True)
+    accept(center)
+
+    assert "Held: something is missing" in held
+    assert f"{where}/correct" in held
+    assert 'value="Sammy"' in form
+    assert 303 == answer.status_code
+    assert 1 == len(center.rows("intake", "SELECT id FROM discharge"))
+    assert "A mentor is assigned" in clerk.get(where).get_data(as_text=True)
+    typed = re.findall(r'id="(?:born_on|discharged_at)[\w-]*"[^>]*value="([\d:]+)"', again)
+    assert ["4", "2", "1990", "11", "24", "2026", "09:30"] == typed
+    assert re.search(r'value="job"[^>]*checked', again)
+    assert ">Quiet</textarea>" in again
+
+
+def test_what_is_no_longer_ticked_no_longer_helps(center: House) -> None:
+    clerk = center.browser("clerk")
+    known = entered(needs=["job", "housing"], wishes="Quiet", high_risk=["homeless"])
+    where = post(clerk, "/discharges/new", **known).location
+    day = {f"discharged_at-{part}": "99" for part in PARTS}
+
+    wrong = post(clerk, f"{where}/correct", **entered(**day, wishes="Loud", needs=["family"]))
+    post(clerk, f"{where}/correct", **entered(needs=["housing"]))
+
+    form = clerk.get(f"{where}/correct").get_data(as_text=True)
+    assert 422 == wrong.status_code
+    assert 'href="#discharged_at"' in wrong.get_data(as_text=True)
+    assert ">Loud</textarea>" in wrong.get_data(as_text=True)
+    ticked = re.findall(r'value="(\w+)"[^>]*checked', form)
+    assert ["housing"] == ticked
+    assert "Quiet" not in form
+    assert 404 == center.browser("clerk", "south").get(f"{where}/correct").status_code
 
 
 def test_contact_is_corrected_and_unsent_messages_follow(center: House) -> None:

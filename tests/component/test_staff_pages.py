@@ -38,6 +38,8 @@ MAY = {
     ("POST", "/discharges/new"): {"clerk", "coordinator"},
     ("GET", "/discharges/<discharge_id>"): {"clerk", "coordinator"},
     ("GET", "/discharges/<discharge_id>/sheet"): {"clerk", "coordinator"},
+    ("GET", "/discharges/<discharge_id>/correct"): {"clerk", "coordinator"},
+    ("POST", "/discharges/<discharge_id>/correct"): {"clerk", "coordinator"},
     ("GET", "/discharges/<discharge_id>/contact"): {"clerk", "coordinator"},
     ("POST", "/discharges/<discharge_id>/contact"): {"clerk", "coordinator"},
     ("GET", "/discharges/<discharge_id>/stop"): {"clerk", "coordinator"},
