@@ -18,6 +18,7 @@ _BUTTONS = {
     "offer": (Meaning.YES, Meaning.NO),
     "contact": (Meaning.TALKED, Meaning.NO_ANSWER),
     "introduction": (Meaning.NO, Meaning.SOMEONE_ELSE),
+    "check_in": (Meaning.OK, Meaning.TALK),
 }
 
 

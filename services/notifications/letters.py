@@ -119,6 +119,7 @@ class LetterWriter:
 QUESTION_OF = {
     "offer": "offer",
     "introduction": "introduction",
+    "check_in": "check_in",
     "reminder": "contact",
     "no_answer": "contact",
     "wants_to_talk": "contact",

@@ -68,7 +68,7 @@ OPTIONAL: Mapping[str, frozenset[str]] = {
     "reminder": frozenset({"answer_link"}),
     "no_answer": frozenset({"answer_link"}),
     "mentor_unclear": frozenset({"answer_link"}),
-    "check_in": frozenset({"coordinator_phone"}),
+    "check_in": frozenset({"answer_link"}),
     "wants_to_talk": frozenset({"link", "answer_link"}),
     "quiet": frozenset({"link", "answer_link"}),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -197,6 +198,19 @@ def test_at_night_the_client_is_answered_and_the_mentor_is_told_in_the_morning(
     assert [1, 0] == at_night
     assert "would like to hear" in center.network.to(JO)[0]
     assert "wants_to_talk" not in _kinds(center)
+
+
+def test_a_client_without_a_phone_answers_on_the_page(center: House) -> None:
+    story = _introduced(center, mobile=None)
+    days_pass(center, 2)
+    [asked] = [said for said in center.network.to(MAIL) if QUESTION in said]
+    link = re.findall(r"https?://[^/]+(/messages/answer/\S+)", asked)[0]
+
+    center.pages().post(link, data={"answer": "talk"})
+    center.settle()
+
+    assert ["yes", "talk"] == _meanings(center, story)
+    assert "would like to hear from you" in center.network.to(JO)[-1]
 
 
 def test_without_a_mentor_a_person_is_asked_at_once(center: House) -> None:
