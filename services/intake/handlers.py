@@ -94,7 +94,8 @@ def mentor_assigned(event: MentorAssigned, work: Work) -> Iterable[Event]:
             discharge, state="assigned", next_what="the mentor calls", next_by=event.call_by
         )
         work.store.close_tasks(discharge.id, "nobody_available", because="a mentor is assigned")
-        late = event.assigned_at + CONTACT_WITHIN
+        # A mentor who was kept has as long as any, from the day on which the client left again.
+        late = max(event.assigned_at, discharge.said_at or event.assigned_at) + CONTACT_WITHIN
         work.timers.set(discharge.client_id, f"contact/{discharge.id}", late)
     what = "mentor_kept" if event.kept else "assigned"
     mentor, why = str(event.mentor_id), _why(work, event, event.why)

@@ -198,13 +198,16 @@ def offered(work: Work, assignment: Assignment, why: Why) -> AssignmentOffered:
 
 def assigned(work: Work, assignment: Assignment, why: Why, *, kept: bool = False) -> MentorAssigned:
     """A mentor stands beside the client from now on."""
+    assigned_at = assignment.assigned_at or work.now
+    # Whoever has come back is called anew, however long ago the two were introduced.
+    call_by = (work.now if kept else assigned_at) + CALL_WITHIN
     return MentorAssigned(
         client_id=assignment.client_id,
         discharge_id=assignment.discharge_id,
         assignment_id=assignment.id,
         mentor_id=assignment.mentor_id,
-        assigned_at=assignment.assigned_at or work.now,
-        call_by=(assignment.assigned_at or work.now) + CALL_WITHIN,
+        assigned_at=assigned_at,
+        call_by=call_by,
         why=why,
         kept=kept,
         decided_by=assignment.decided_by,

@@ -103,6 +103,26 @@ def test_a_second_visit_keeps_the_mentor_and_ends_the_first(center: House) -> No
     assert 1 == len(mentors)
 
 
+def test_a_mentor_who_is_kept_has_as_long_as_any_to_call(center: House) -> None:
+    center.register(facility="south")
+    center.clock.move(days=3)
+    center.settle()
+    for task in center.tasks("south"):
+        center.api("south").post(f"/api/tasks/{task['id']}/done", json={"reason": "seen"})
+
+    left = center.clock.now().isoformat()
+    center.register(facility="south", visit_number="V-2", discharged_at=left)
+    at_once = center.tasks("south")
+    center.clock.move(hours=47)
+    center.settle()
+    in_time = center.tasks("south")
+    center.clock.move(hours=2)
+    center.settle()
+
+    assert [] == at_once == in_time
+    assert ["first_contact_late"] == [task["kind"] for task in center.tasks("south")]
+
+
 def test_two_facilities_may_use_one_number_for_two_people(center: House) -> None:
     north = center.register(facility="north")
 
