@@ -18,7 +18,6 @@ from sqlalchemy import (
     CompoundSelect,
     cast,
     delete,
-    insert,
     literal,
     null,
     or_,
@@ -189,14 +188,11 @@ class Inbox:
             if place in self._early
         ]
         upsert_many(conn, EARLY, rows, "producer", "epoch", "key", "seq")
-        if self._behind:
-            conn.execute(
-                insert(PARKED_EVENT),
-                [
-                    {"key": one.key, "record": record_to_json(one.record), "since": now}
-                    for one in self._behind
-                ],
-            )
+        behind = [
+            {"key": one.key, "record": record_to_json(one.record), "since": now}
+            for one in self._behind
+        ]
+        insert_many(conn, PARKED_EVENT, behind)
 
     def _apply(self, one: Arrived, envelope: Envelope) -> Iterator[Arrived]:
         self._seqs[self._of(envelope)] = envelope.seq

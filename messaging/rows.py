@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+
+@contextmanager
+def together(conn: Connection) -> Iterator[None]:
+    """Send the statements within one after the other, and wait once for all of them.
+
+    Nothing within may look at a result: there is none yet. Raises what the driver raises for the
+    first that failed, of which SQLAlchemy does not hear.
+    """
+    driver: Any = conn.connection.driver_connection
+    with driver.pipeline():
+        yield
 
 
 def among(column: Column[Any], values: Iterable[Any]) -> ColumnElement[bool]:

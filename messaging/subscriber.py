@@ -67,12 +67,11 @@ class Subscriber:
         if not self._joined:
             return False
         self._read_again(records)
-        places = {(topic_id, part) for topic_id, _, part in self._joined}
-        with self._participant.engine.connect() as conn:
-            query = select(STORED_OFFSET).where(_at(places))
-            stored = {(r.topic_id, r.partition): r.next_offset for r in conn.execute(query)}
-        for topic_id, topic, part in self._joined:
-            self._consumer.seek(topic, part, stored.get((topic_id, part), 0))
+        places = {(topic_id, part): topic for topic_id, topic, part in self._joined}
+        with self._participant.engine.begin() as conn:
+            _begin(conn, places)
+            for row in conn.execute(select(STORED_OFFSET).where(_at(places))):
+                self._consumer.seek(row.topic, row.partition, row.next_offset)
         self._joined = []
         return True
 
@@ -115,8 +114,7 @@ class Subscriber:
             inbox = Inbox(work, fresh)
             work.store.load(inbox.events())
             apply_all(work, inbox, failing)
-            inbox.flush()
-            work.finish()
+            work.finish(inbox.flush)
         work.count()
         for one in inbox.arrived:
             if one.envelope is not None:
@@ -131,7 +129,7 @@ class Subscriber:
         groups = dict(_by_partition(records))
         places = {(g[0].topic_id, g[0].partition): g for g in groups.values()}
         moved = {(row.topic_id, row.partition) for row in conn.execute(_MOVE, _moves(places))}
-        # All of it continues what was applied, but for a first, a doubled or a missing record.
+        # All of it continues what was applied, but for a doubled or a missing record.
         left = {place: group for place, group in places.items() if place not in moved}
         taken = [r for r in records if (r.topic_id, r.partition) in moved]
         return [*taken, *self._claim_part(conn, left)] if left else taken
@@ -140,11 +138,7 @@ class Subscriber:
         self, conn: Connection, places: dict[tuple[UUID, int], list[Record]]
     ) -> list[Record]:
         """Claim of each partition what continues it, and read the rest again from there."""
-        rows = [
-            {"topic_id": topic_id, "partition": part, "topic": g[0].topic, "next_offset": 0}
-            for (topic_id, part), g in places.items()
-        ]
-        insert_many(conn, STORED_OFFSET, rows, NOTHING)
+        _begin(conn, {place: group[0].topic for place, group in places.items()})
         fresh: dict[tuple[UUID, int], list[Record]] = {}
         for row in _locked(conn, places):
             group = places[row.topic_id, row.partition]
@@ -181,6 +175,15 @@ def _moves(places: Mapping[tuple[UUID, int], Sequence[Record]]) -> dict[str, lis
         "firsts": [group[0].offset for group in places.values()],
         "nexts": [group[-1].offset + 1 for group in places.values()],
     }
+
+
+def _begin(conn: Connection, places: Mapping[tuple[UUID, int], str]) -> None:
+    """Let partitions, each with its topic's name, that were never read begin at their beginning."""
+    rows = [
+        {"topic_id": topic_id, "partition": part, "topic": topic, "next_offset": 0}
+        for (topic_id, part), topic in sorted(places.items())
+    ]
+    insert_many(conn, STORED_OFFSET, rows, NOTHING)
 
 
 def _locked(conn: Connection, places: Collection[tuple[UUID, int]]) -> Sequence[Row[Any]]:

@@ -18,6 +18,7 @@ from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed, sealed_fields
 from contracts.wire import dump
 from messaging import outbox
+from messaging.rows import together
 from messaging.sealing import Keyring
 from messaging.timers import Timers
 from messaging.unavailable import is_lost_race
@@ -137,12 +138,16 @@ class Work:
         plain = None if value is None else dump(value)
         return self.keys.seal(plain, purpose, person, bound)
 
-    def finish(self) -> None:
-        """Write everything: rows, timers, and the facts with their places in their streams."""
+    def finish(self, *more: Callable[[], None]) -> None:
+        """Write everything: rows, timers, and the facts with their places in their streams.
+
+        ``more`` is what else is to be written, without reading anything.
+        """
         self.cause = None
         self.say_all(self.participant.settle(self))
-        self.store.flush()
-        self.timers.flush()
+        with together(self.conn):
+            for write in (*more, self.store.flush, self.timers.flush):
+                write()
         outbox.record(self.conn, self.participant.name, self.said, self.keys, self.now)
 
     def count(self) -> None:

@@ -321,7 +321,8 @@ class _Visit:
         visit_number = body.visit_number.strip()
         token = self._tokens.token("visit", visit_number)
         given = _given(body, Details)
-        found = store.discharge_of_visit(self._work.conn, self._client_id, token)
+        known = bool(self._details)
+        found = store.discharge_of_visit(self._work.conn, self._client_id, token) if known else None
         if found is None:
             changed = True
             self._begin(token, updated(Details(visit_number=visit_number), given))
@@ -343,6 +344,7 @@ class _Visit:
     ) -> Iterator[Event]:
         """Record what the client agrees to, and what no longer."""
         work = self._work
+        fresh: list[tuple[Agreement, str]] = []
         for channel in CHANNELS:
             given = getattr(consents, channel)
             before = self._agreed.get(channel)
@@ -373,7 +375,7 @@ class _Visit:
                 continue
             if before is not None:
                 store.revoke(work, self._client_id, channel)
-            store.give(work, self._client_id, agreement, given.obtained_by)
+            fresh.append((agreement, given.obtained_by))
             self._agreed[channel] = agreement
             work.store.step(self._client_id, None, "consent_given", channel=channel)
             yield ConsentGiven(
@@ -382,6 +384,7 @@ class _Visit:
                 wording=given.wording,
                 given_at=given.given_at,
             )
+        store.give(work, self._client_id, fresh)
 
     def judge_others(self, *, changed: bool = False) -> Iterator[Event]:
         """Look at each other open discharge again: what was missing may have come."""

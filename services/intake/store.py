@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -225,6 +226,11 @@ class Store:
         self._steps: list[dict[str, Any]] = []
         self._tasks: list[dict[str, Any]] = []
         self._done: list[dict[str, Any]] = []
+        self._later: list[Callable[[], Any]] = []
+
+    def later(self, write: Callable[..., Any], *values: Any) -> None:
+        """Write this with the rest, before it and in the order of these calls."""
+        self._later.append(partial(write, *values))
 
     def load(self, events: Sequence[Event]) -> None:
         """Lock and read the discharges of these events' clients."""
@@ -346,6 +352,9 @@ class Store:
 
     def flush(self) -> None:
         """Write what changed."""
+        for write in self._later:
+            write()
+        self._later = []
         details = {
             key: to_json(_sealed_details(self._work, client_id, key, plain))
             for key, (client_id, plain) in self._details.items()
@@ -407,14 +416,13 @@ def insert_client(
     work: Work, client_id: UUID, facility_id: UUID, record_token: str, person: Person
 ) -> None:
     """A client whom intake did not know."""
-    work.conn.execute(
-        insert(CLIENT).values(
-            id=client_id,
-            facility_id=facility_id,
-            record_token=record_token,
-            person=to_json(_sealed_person(work, client_id, person)),
-        )
-    )
+    row = {
+        "id": client_id,
+        "facility_id": facility_id,
+        "record_token": record_token,
+        "person": to_json(_sealed_person(work, client_id, person)),
+    }
+    work.store.later(insert_many, work.conn, CLIENT, [row])
 
 
 def update_client(work: Work, client_id: UUID, person: Person) -> None:
@@ -429,7 +437,7 @@ def update_client(work: Work, client_id: UUID, person: Person) -> None:
 def find_by(work: Work, client_id: UUID, tokens: Iterable[str]) -> None:
     """A client is found by these tokens as well."""
     rows = [{"token": token, "client_id": client_id} for token in tokens]
-    insert_many(work.conn, SEARCH_TOKEN, rows)
+    work.store.later(insert_many, work.conn, SEARCH_TOKEN, rows)
 
 
 def find_no_more(work: Work, client_id: UUID) -> None:
@@ -444,7 +452,8 @@ def name_mentor(work: Work, mentor_id: UUID, name: dict[str, Any]) -> None:
 
 def mark_died(work: Work, client_id: UUID) -> None:
     """A client has died."""
-    work.conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(died_at=work.now))
+    died = update(CLIENT).where(CLIENT.c.id == client_id).values(died_at=work.now)
+    work.store.later(work.conn.execute, died)
 
 
 def _sealed_person(work: Work, client_id: UUID, person: Person) -> Sealed:
@@ -510,21 +519,17 @@ def revoke(work: Work, client_id: UUID, channel: str) -> None:
     )
 
 
-def give(work: Work, client_id: UUID, agreement: Agreement, obtained_by: str) -> None:
-    """A consent is in force from now on."""
-    bound = f"consent/{client_id}/{agreement.channel}/{agreement.given_at.isoformat()}"
-    sealed = work.keys.seal(obtained_by, "record", client_id, bound)
-    work.conn.execute(
-        insert(CONSENT).values(
-            client_id=client_id,
-            channel=agreement.channel,
-            wording=agreement.wording,
-            method=agreement.method,
-            given_at=agreement.given_at,
-            obtained_by=to_json(sealed),
-            recorded_at=work.now,
+def give(work: Work, client_id: UUID, given: Sequence[tuple[Agreement, str]]) -> None:
+    """Consents, each with who obtained it, are in force from now on."""
+    rows = []
+    for agreement, obtained_by in given:
+        bound = f"consent/{client_id}/{agreement.channel}/{agreement.given_at.isoformat()}"
+        sealed = work.keys.seal(obtained_by, "record", client_id, bound)
+        rows.append(
+            asdict(agreement)
+            | {"client_id": client_id, "obtained_by": to_json(sealed), "recorded_at": work.now}
         )
-    )
+    work.store.later(insert_many, work.conn, CONSENT, rows)
 
 
 def facility_by_code(conn: Any, code: str) -> Facility | None:

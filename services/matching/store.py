@@ -35,7 +35,7 @@ from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.matching import Why
 from contracts.sealed import Destroyed
-from messaging.rows import among, insert_many, upsert_many
+from messaging.rows import NOTHING, among, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
@@ -430,7 +430,9 @@ class Store:
 
     def _profiles(self, rows: Sequence[Any]) -> dict[UUID, MentorRow]:
         """What their files say; nothing of those whose keys were destroyed."""
-        self._work.keys.need(("about", row.id) for row in rows)
+        # Why one of them is chosen is sealed for the client: one look finds all of these keys.
+        seekers = [("identity", client_id) for client_id in self.clients]
+        self._work.keys.need([*(("about", row.id) for row in rows), *seekers])
         opened = {row.id: self._work.open_as(MentorRow, from_json(row.profile)) for row in rows}
         return {key: profile for key, profile in opened.items() if isinstance(profile, MentorRow)}
 
@@ -451,15 +453,12 @@ class Store:
         """Write what changed."""
         self._write_clients()
         self._write_assignments()
-        if self._refusals:
-            self._conn.execute(
-                upsert(REFUSAL).on_conflict_do_nothing(),
-                [
-                    {"client_id": client_id, "mentor_id": mentor_id, "at": self._work.now}
-                    for client_id, mentor_id in self._refusals
-                ],
-            )
-            self._refusals = []
+        refusals = [
+            {"client_id": client_id, "mentor_id": mentor_id, "at": self._work.now}
+            for client_id, mentor_id in self._refusals
+        ]
+        insert_many(self._conn, REFUSAL, refusals, NOTHING)
+        self._refusals = []
 
     def _write_clients(self) -> None:
         rows = [

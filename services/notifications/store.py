@@ -360,7 +360,9 @@ class Store:
             return
         query = select(PERSON).where(among(PERSON.c.id, wanted)).order_by(PERSON.c.id)
         rows = self._conn.execute(query.with_for_update()).all()
-        self._work.keys.need(("contact", row.id) for row in rows)
+        # Whoever is written to is told whom to call, who are sealed for the facility.
+        owners = {owner for row in rows for owner in (row.id, row.facility_id) if owner}
+        self._work.keys.need(("contact", owner) for owner in owners)
         for row in rows:
             person = self._person(row)
             self.persons[row.id] = self._before[row.id] = person
