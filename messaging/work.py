@@ -61,8 +61,13 @@ class Participant:
     settle: Callable[[Work], Iterable[Event]] = field(default=lambda work: ())
     wake: Callable[[], None] = field(default=lambda: None)
 
-    def transact(self, command: Command, *, traceparent: str | None = None) -> None:
-        """Run a command in one transaction, again when a race was lost, and wake the relay."""
+    def transact(
+        self, command: Command, *, traceparent: str | None = None, hurried: bool = True
+    ) -> None:
+        """Run a command in one transaction, again when a race was lost, and wake the loops.
+
+        What is not hurried is found by the loops a moment later, when they look by themselves.
+        """
         for attempt in range(1, RACES + 1):
             try:
                 with self.engine.begin() as conn:
@@ -76,7 +81,7 @@ class Participant:
                 log.info("a race was lost and is run again", extra={"attempt": attempt})
                 time.sleep(secrets.randbelow(20 * attempt) / 1000)
         work.count()
-        if work.said:
+        if work.said and hurried:
             self.wake()
 
 

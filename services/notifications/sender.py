@@ -111,8 +111,8 @@ class Sender:
             self._finish_recording()
         if time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
             self._expire()
-        # Whatever is recorded or planned wakes this loop again; to ask sooner only costs.
-        return bool(leased)
+        # Whatever is planned wakes this loop again; to ask sooner only costs.
+        return len(leased) == BATCH
 
     def close(self) -> None:
         """Write what is still to be written, and hang up everywhere."""
@@ -329,7 +329,8 @@ class Sender:
                     yield from self._outcome(work, leased.row, outcome, found)
             update_many(work.conn, MESSAGE, found, "id")
 
-        self.participant.transact(command)
+        # Nobody waits for this as for the next message, which it must not keep from leaving.
+        self.participant.transact(command, hurried=False)
         for leased, outcome in results:
             metrics.MESSAGES.labels(channel=leased.row.channel, outcome=outcome.kind).inc()
 
