@@ -9,13 +9,13 @@ from uuid import UUID
 from contracts.event import Event
 from messaging.work import Work
 from services.notifications import check_ins
-from services.notifications.domain import CALLED_OFF, DECLINED, NEEDS_ASSIGNMENT
+from services.notifications.domain import DECLINED, NEEDS_ASSIGNMENT
 from services.notifications.planning import Planner
 from services.notifications.store import Person
 
 
 def stand(work: Work, planner: Planner, client_id: UUID, state: str) -> Iterator[Event]:
-    """A client, who is loaded, is held, called off or dead; what that forbids does not leave."""
+    """A client, who is loaded, is held, called off or dead: nobody is told of them any more."""
     person: Person | None = work.store.persons.get(client_id)
     if person is None or person.state == "died":
         return
@@ -23,7 +23,7 @@ def stand(work: Work, planner: Planner, client_id: UUID, state: str) -> Iterator
     work.timers.revoke(client_id, "waiting")
     yield from check_ins.end(work, client_id, state)
     yield from planner.withdraw(state, person_id=client_id)
-    for purpose in NEEDS_ASSIGNMENT if state in CALLED_OFF else ():
+    for purpose in NEEDS_ASSIGNMENT:
         yield from planner.withdraw(state, subject_id=client_id, purpose=purpose)
 
 

@@ -34,8 +34,8 @@ DISCLOSING = frozenset(
 #: Where a client stands who said no to being helped, until they are discharged again.
 DECLINED = "declined"
 
-#: States of a client in which nobody is told of anybody any more.
-CALLED_OFF = ("died", "cancelled", DECLINED)
+#: States of a client in which nobody is told of anybody: for good, or until a hold is lifted.
+CALLED_OFF = ("died", "cancelled", "held", DECLINED)
 
 #: What an assignment is while a mentor stands beside a client.
 UNDER_WAY = ("assigned", "in_contact")
@@ -118,7 +118,7 @@ def today_in(time_zone: str, now: datetime) -> date:
 
 
 def _is_called_off(standing: Standing) -> bool:
-    return standing.purpose in _OUTREACH and standing.person_state in ("held", *CALLED_OFF)
+    return standing.purpose in _OUTREACH and standing.person_state in CALLED_OFF
 
 
 #: What a message is about, by purpose: an assignment in one of these states.
@@ -138,8 +138,8 @@ NEEDS_ASSIGNMENT = {
 def _is_over(standing: Standing) -> bool:
     """What the message is about no longer stands.
 
-    Matching ends an assignment as soon as it hears that the client died or is called off; here
-    that may have been heard before.
+    Matching ends an assignment as soon as it hears that the client died, or that their discharge
+    is held or called off; here that may have been heard before.
     """
     needed = NEEDS_ASSIGNMENT.get(standing.purpose)
     gone = standing.client_state in CALLED_OFF

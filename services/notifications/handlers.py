@@ -124,7 +124,10 @@ class Handlers:
             yield from planner.reroute(message, "no_consent")
 
     def discharge_held(self, event: DischargeHeld, work: Work) -> Iterable[Event]:
-        """Nothing leaves for now."""
+        """Nothing leaves for now; what is held of another visit leaves this one as it is."""
+        person = work.store.persons.get(event.client_id)
+        if person is None or person.discharge_id != event.discharge_id:
+            return ()
         if calling_off.declined(work, event.client_id, event.discharge_id):
             return ()
         return calling_off.stand(work, self._planner(work), event.client_id, "held")

@@ -83,7 +83,6 @@ FORBIDDING |= {"client SOMEONE ELSE", "mentor NO", "mentor PAUSE"}
 MAY_FOLLOW_A_STOP = {"stopped", "help", "danger", "wrong_number", "mentor_stopped", "mentor_help"}
 #: What a mentor who was told of somebody hears when that is over.
 CLOSES_FOR_MENTORS = {"offer_closed", "ended_for_mentor"}
-OPENS = {"first", "waiting", "check_in"}
 CONSENT = {"sms": "text", "email": "email"}
 
 _NUMBERS = count()
@@ -129,10 +128,8 @@ class Witness:
             return "revocation"
         if row.is_answer or row.purpose in CLOSES_FOR_MENTORS:
             return "death" if (row.recipient, row.state) == ("client", "died") else None
-        if row.state in ("died", "cancelled", "declined"):
-            return str(row.state)
-        # Matching ends what a hold interrupts; what opens a conversation must not wait for that.
-        return "held" if row.state == "held" and row.purpose in OPENS else None
+        # Matching ends what a hold interrupts; nothing must wait for that.
+        return str(row.state) if row.state not in (None, "active") else None
 
 
 class Life:
