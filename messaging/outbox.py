@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -30,9 +30,16 @@ class Said:
 
 
 def record(
-    conn: Connection, producer: str, said: Sequence[Said], keys: KeyView, now: datetime
+    conn: Connection,
+    producer: str,
+    said: Sequence[Said],
+    keys: KeyView,
+    now: datetime,
+    fresh: Set[UUID] = frozenset(),
 ) -> None:
     """Write outbox rows for these events, in order, in the caller's transaction.
+
+    ``fresh`` are subjects that nobody has said anything of.
 
     The sequence of a key is taken under the lock of its row, in the order of the keys, so that
     two transactions never wait for each other; its numbers are dense because they are only ever
@@ -41,7 +48,7 @@ def record(
     if not said:
         return
     epoch, next_seq = _take(conn, Counter(one.event.key for one in said))
-    known = _known(conn, producer, epoch, said)
+    known = _known(conn, producer, epoch, said, fresh)
     keys.need((f.purpose, s.event.key) for s in said for f in sealed_fields(type(s.event)))
     rows = []
     for one in said:
@@ -87,10 +94,14 @@ def _take(conn: Connection, counts: Counter[UUID]) -> tuple[int, dict[UUID, int]
 _Known = dict[UUID, list[tuple[str, int, int]]]
 
 
-def _known(conn: Connection, producer: str, epoch: int, said: Sequence[Said]) -> _Known:
+def _known(
+    conn: Connection, producer: str, epoch: int, said: Sequence[Said], fresh: Set[UUID]
+) -> _Known:
     """For each subject named: (producer, epoch, seq) of what stands applied here, ours included."""
-    subjects = {one.event.key for one in said}
+    subjects = {one.event.key for one in said} - fresh
     others = {key for one in said for key in one.event.also}
+    if not subjects | others:
+        return {}
     ours = select(
         STREAM.c.key,
         literal_column(f"'{producer}'").label("producer"),

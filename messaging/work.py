@@ -98,6 +98,8 @@ class Work:
         self.keys = participant.keyring.view()
         self.timers = Timers(conn)
         self.said: list[outbox.Said] = []
+        #: Subjects that nobody knew before: nothing that others said of them is applied here.
+        self.fresh: set[UUID] = set()
         #: What is counted in metrics once this work is committed; what is undone never counts.
         self.counts: list[Callable[[], None]] = []
         #: What was opened and from what, by identity; the value is kept so that its id stays its.
@@ -153,7 +155,7 @@ class Work:
         with together(self.conn):
             for write in (*more, self.store.flush, self.timers.flush):
                 write()
-        outbox.record(self.conn, self.participant.name, self.said, self.keys, self.now)
+        outbox.record(self.conn, self.participant.name, self.said, self.keys, self.now, self.fresh)
 
     def count(self) -> None:
         """Count what there was to count; called when this work is committed."""

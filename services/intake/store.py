@@ -422,6 +422,7 @@ def insert_client(
         "record_token": record_token,
         "person": to_json(_sealed_person(work, client_id, person)),
     }
+    work.fresh.add(client_id)
     work.store.later(insert_many, work.conn, CLIENT, [row])
 
 

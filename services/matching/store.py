@@ -362,8 +362,11 @@ class Store:
     def refused(self, client_ids: Iterable[UUID]) -> dict[UUID, frozenset[UUID]]:
         """For each client, the mentors who said no or to whom the client said no."""
         found: dict[UUID, set[UUID]] = {}
-        query = select(REFUSAL).where(among(REFUSAL.c.client_id, client_ids))
-        pairs = [(row.client_id, row.mentor_id) for row in self._conn.execute(query)]
+        # Of a client who was not known until now, nothing is stored.
+        known = [client_id for client_id in client_ids if client_id in self._before]
+        query = select(REFUSAL).where(among(REFUSAL.c.client_id, known))
+        rows = self._conn.execute(query) if known else ()
+        pairs = [(row.client_id, row.mentor_id) for row in rows]
         for client_id, mentor_id in [*pairs, *self._refusals]:
             found.setdefault(client_id, set()).add(mentor_id)
         return {client_id: frozenset(mentors) for client_id, mentors in found.items()}
