@@ -38,7 +38,7 @@ POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-CLIENT_WORDS = ("NO", "SOMEONE ELSE", "HELP", "STOP")
+CLIENT_WORDS = ("OK", "TALK", "NO", "SOMEONE ELSE", "HELP", "STOP")
 MENTOR_WORDS = ("YES", "NO", "TALKED", "NO ANSWER")
 
 #: What a button may lead to, by a word that stands in the page's address.
