@@ -21,6 +21,16 @@ NEEDS = (
     "meetings",
     "sponsor",
 )
-PATHWAYS = ("12_step", "smart", "recovery_dharma", "faith_based", "medication", "secular", "other")
+#: Ways of recovery, and how they are called.
+PATHWAY_NAMES = {
+    "12_step": "12-step",
+    "smart": "SMART",
+    "recovery_dharma": "Recovery Dharma",
+    "faith_based": "Faith-based",
+    "medication": "Medication",
+    "secular": "Secular",
+    "other": "Other",
+}
+PATHWAYS = tuple(PATHWAY_NAMES)
 AGE_BANDS = ("18-25", "26-35", "36-50", "51-65", "66+")
 GENDERS = ("woman", "man", "nonbinary")

@@ -27,13 +27,13 @@ from services.intake.page_parts import (
     page,
 )
 from services.intake.story import about_discharge
-from services.wishes import NEEDS, PATHWAYS
+from services.wishes import NEEDS, PATHWAY_NAMES
 
 #: What the forms of a discharge let one choose from.
 _CHOICES = {
     "reasons": named(REASONS),
     "needs": named(NEEDS),
-    "pathways": named(PATHWAYS),
+    "pathways": list(PATHWAY_NAMES.items()),
     "flags": named(HIGH_RISK_FLAGS),
 }
 

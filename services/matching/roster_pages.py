@@ -28,7 +28,7 @@ from services.matching.page_parts import (
 from services.matching.roster import ROUTES, MentorRow
 from services.matching.store import Facility, Mentor
 from services.revealing import reveals
-from services.wishes import AGE_BANDS, GENDERS, NEEDS, PATHWAYS
+from services.wishes import AGE_BANDS, GENDERS, NEEDS, PATHWAY_NAMES
 
 #: How many mentors stand on one page.
 PAGE = 50
@@ -192,7 +192,7 @@ def _form(participant: Participant, filled: _Filled, wrong: dict[str, str]) -> s
         boxes=boxes_of(filled.typed, (*DATES, "opted_in_at")),
         revision=filled.revision,
         errors=list(wrong.items()),
-        pathways=[(code, telling.PATHWAYS[code]) for code in PATHWAYS],
+        pathways=list(PATHWAY_NAMES.items()),
         needs=[(code, code.capitalize()) for code in NEEDS],
         genders=[(code, code.capitalize()) for code in GENDERS],
         ages=[(band, band) for band in AGE_BANDS],

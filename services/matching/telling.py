@@ -10,6 +10,7 @@ from typing import Any
 from services.matching.choosing import PART_TOLD, PREFERRED, REQUIRED, TOLD, Judged
 from services.matching.roster import MentorRow
 from services.matching.store import Mentor
+from services.wishes import PATHWAY_NAMES
 
 #: How long ahead it is said that something ends.
 AHEAD = timedelta(days=30)
@@ -31,15 +32,6 @@ LANGUAGES = {
     "tl": "Tagalog",
     "vi": "Vietnamese",
     "zh": "Chinese",
-}
-PATHWAYS = {
-    "12_step": "12-step",
-    "smart": "SMART",
-    "recovery_dharma": "Recovery Dharma",
-    "faith_based": "Faith-based",
-    "medication": "Medication",
-    "secular": "Secular",
-    "other": "Other",
 }
 FIELDS = {
     "code": "Code",
@@ -101,7 +93,7 @@ def languages_of(codes: Iterable[str]) -> str:
 
 def pathways_of(codes: Iterable[str]) -> str:
     """Pathways by name."""
-    return ", ".join(PATHWAYS[code] for code in codes)
+    return ", ".join(PATHWAY_NAMES[code] for code in codes)
 
 
 def in_words(value: Any) -> str:
