@@ -5,6 +5,7 @@ What does not exist stays as it was typed, so that it is refused by its name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
@@ -12,6 +13,9 @@ from zoneinfo import ZoneInfo
 
 PARTS = ("day", "month", "year")
 NO_DAY = "Enter a day that there is, as month, day and year."
+NO_MOMENT = f"{NO_DAY[:-1]}, and a time such as 9:30."
+#: A time as people write it: 9:30, 09:30 or 9.30.
+_TIME = re.compile(r"(\d{1,2})[:.](\d{2})")
 
 
 def day_typed(form: Any, name: str) -> str:
@@ -27,7 +31,10 @@ def moment_typed(form: Any, name: str, zone: str) -> str:
     day = day_typed(form, name)
     if not day:
         return ""
-    typed = f"{day}T{form.get(f'{name}-time', '').strip() or '12:00'}"
+    time = form.get(f"{name}-time", "").strip() or "12:00"
+    if found := _TIME.fullmatch(time):
+        time = f"{found[1].zfill(2)}:{found[2]}"
+    typed = f"{day}T{time}"
     try:
         local = datetime.fromisoformat(typed)
     except ValueError:

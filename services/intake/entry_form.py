@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from marshmallow import ValidationError
 
 from hosting import typed_days
-from hosting.typed_days import NO_DAY, day_typed, moment_typed
+from hosting.typed_days import NO_DAY, NO_MOMENT, day_typed, moment_typed
 from services.intake.bodies import ConsentsBody, ContactBody, read_body
 from services.intake.domain import CHANNELS, Details, Facility, Person
 
@@ -19,6 +19,10 @@ FIELD_OF = {
     "name.given": "given",
     "name.family": "family",
     "name.called": "called",
+    "consents.text.obtained_by": "obtained_by",
+    "consents.email.obtained_by": "obtained_by",
+    "consents.text.method": "method",
+    "consents.email.method": "method",
     "consents.text": "agreed",
     "consents.email": "agreed",
 }
@@ -35,7 +39,17 @@ _ORDER = (
     "discharged_at",
     "reason",
     "agreed",
+    "obtained_by",
+    "method",
 )
+#: What a form says where the doors of programs speak of fields that are empty or left out.
+_REMEDIES = {
+    "record_number": "Enter the record number.",
+    "visit_number": "Enter the visit number.",
+    "obtained_by": "Enter who asked the client.",
+    "method": "Choose how they agreed.",
+}
+_EMPTY = ("Missing data", "Leave the field out", "Must be one of")
 _PLAIN = ("record_number", "visit_number", "mobile", "email", "reason", "wishes")
 _CHOICES = ("needs", "pathways", "high_risk")
 
@@ -129,10 +143,15 @@ def fields_with_errors(errors: Mapping[str, str]) -> dict[str, str]:
     shown: dict[str, str] = {}
     for field, message in errors.items():
         name = next((FIELD_OF[f] for f in FIELD_OF if field.startswith(f)), field.split(".")[0])
-        no_day = name in ("born_on", "discharged_at") and message.startswith("Not a valid")
-        shown.setdefault(name, NO_DAY if no_day else message)
+        shown.setdefault(name, _remedy(name, message))
     places = {name: place for place, name in enumerate(_ORDER)}
     return dict(sorted(shown.items(), key=lambda pair: places.get(pair[0], len(places))))
+
+
+def _remedy(name: str, message: str) -> str:
+    if message.startswith("Not a valid"):
+        return {"born_on": NO_DAY, "discharged_at": NO_MOMENT}.get(name, message)
+    return _REMEDIES.get(name, message) if message.startswith(_EMPTY) else message
 
 
 def wordings(facility: Facility) -> dict[str, tuple[str, str]]:

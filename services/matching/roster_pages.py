@@ -101,7 +101,7 @@ def _add_form(pages: Blueprint, participant: Participant) -> None:
     def new() -> str:
         facility = facility_here(participant)
         usual = {"time_zone": facility.time_zone, "hours": facility.quiet_hours, "languages": "en"}
-        typed = MultiDict(usual | {"moud_friendly": "yes", "route": "workforce"})
+        typed = MultiDict(usual | {"route": "workforce"})
         return _form(
             participant, _Filled(facility=facility, before=None, typed=typed, revision=0), {}
         )

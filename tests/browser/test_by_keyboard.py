@@ -81,7 +81,7 @@ def test_a_discharge_is_entered_within_a_minute_by_keyboard_alone(
         )
         keyboard.fill(reason="", agreed=" ")
         # The second channel stays as it is.
-        keyboard.fill(agreed="", obtained_by="R. Lane")
+        keyboard.fill(agreed="", obtained_by="R. Lane", method=" ")
         keyboard.press("Enter")
         page.wait_for_url("**/discharges/*-*")
 

@@ -51,6 +51,7 @@ def enter(page: Page, running: Running) -> None:
     }.items():
         page.fill(f"[name={name}]", words)
     page.locator("[name=agreed][value=text]").check()
+    page.check("[name=method][value=written]")
     # A mentor without a mailbox has no card; these needs are the strengths of one who has.
     page.locator("main details summary").first.click()
     for name, value in (("needs", "job"), ("needs", "cravings"), ("pathways", "smart")):

@@ -165,6 +165,36 @@ def test_a_discharge_is_cancelled_after_it_was_said_what_follows(center: House) 
     assert "Closed" in clerk.get(where).get_data(as_text=True)
 
 
+@pytest.mark.parametrize(
+    "changes, field, remedy",
+    [
+        ({"visit_number": ""}, "visit_number", "Enter the visit number."),
+        ({"obtained_by": ""}, "obtained_by", "Enter who asked the client."),
+        ({"method": ""}, "method", "Choose how they agreed."),
+        ({"discharged_at-time": "soon"}, "discharged_at", "and a time such as 9:30."),
+        ({"born_on-day": "40"}, "born_on", "Enter a day that there is"),
+    ],
+)
+def test_what_is_missing_is_named_as_people_say_it(
+    center: House, changes: dict[str, str], field: str, remedy: str
+) -> None:
+    answer = post(center.browser("clerk"), "/discharges/new", **entered(**changes))
+
+    page = answer.get_data(as_text=True)
+    assert 422 == answer.status_code
+    assert all(said in page for said in (f'href="#{field}"', f'id="{field}"', remedy))
+
+
+@pytest.mark.parametrize("typed", ["9:30", "09:30", "9.30"])
+def test_a_time_is_read_as_people_write_it(center: House, typed: str) -> None:
+    clerk = center.browser("clerk")
+    form = entered() | {"discharged_at-time": typed}
+
+    where = post(clerk, "/discharges/new", **form).location
+
+    assert 'value="09:30"' in clerk.get(f"{where}/correct").get_data(as_text=True)
+
+
 def test_another_facilitys_discharge_is_not_there(center: House) -> None:
     where = post(center.browser("clerk"), "/discharges/new", **entered()).location
     stranger = center.browser("clerk", "south")
