@@ -63,7 +63,7 @@ def everywhere(running: Running, screens: Screens) -> Places:
 def finish_a_task(page: Page) -> None:
     """Say with it why a task is done."""
     page.goto("/")
-    page.locator("summary").first.click()
+    page.get_by_text("Done, with a reason").first.click()
     page.fill("[name^=reason] >> nth=0", SCRIPT)
     with page.expect_navigation():
         page.get_by_role("button", name="Done", exact=True).first.click()
@@ -92,6 +92,7 @@ def add_a_mentor(page: Page) -> str:
     for part, typed in (("day", "5"), ("month", "1"), ("year", "2026")):
         page.fill(f"[name=opted_in_at-{part}]", typed)
     page.fill("#capacity", "0")
+    page.check("[name=moud_friendly][value=yes]")
     page.get_by_role("button", name="Add the mentor").click()
     page.wait_for_url(re.compile("/mentors/[0-9a-f-]{36}$"))
     return page.url.rpartition("/")[2]
