@@ -203,6 +203,7 @@ def test_the_page_shows_the_way_and_the_sheet_names_the_mentor(center: House) ->
     clerk = center.browser("clerk")
     where = post(clerk, "/discharges/new", **entered()).location
     center.settle()
+    asked = clerk.get(f"{where}/sheet").get_data(as_text=True)
     accept(center)
 
     page = clerk.get(where).get_data(as_text=True)
@@ -211,6 +212,9 @@ def test_the_page_shows_the_way_and_the_sheet_names_the_mentor(center: House) ->
 
     assert 'role="img"' in page
     assert f'<p class="wh-sheet__name">{name}</p>' in sheet
+    # Who is only asked may say no.
+    assert "wh-sheet__name" not in asked
+    assert "Somebody will be in touch with you." in asked
     assert "Sammy" in sheet
     assert "Doe" not in sheet.split("<main")[1]
 
