@@ -42,7 +42,7 @@ def moment_typed(form: Any, name: str, zone: str) -> str:
     return local.replace(tzinfo=local.tzinfo or ZoneInfo(zone)).isoformat()
 
 
-def as_typed(name: str, day: date | None) -> dict[str, str]:
+def day_as_typed(name: str, day: date | None) -> dict[str, str]:
     """What somebody would have typed into the three boxes of a day."""
     if day is None:
         return {}

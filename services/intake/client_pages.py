@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response, request
-from marshmallow import ValidationError
 
 from hosting.pages import see
-from hosting.problems import flat_errors
 from hosting.sign_in import needs_role
 from services.intake import entry_form
-from services.intake.commands import Desk, NoSuchThing, Refused
+from services.intake.commands import Desk, NoSuchThing
 from services.intake.domain import Facility, Person
 from services.intake.entry_pages import agreements
 from services.intake.finding import MOST, find
@@ -129,7 +127,7 @@ def _add_contact(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/discharges/<discharge_id>/contact")
     @needs_role(*STAFF)
     def ask_contact(discharge_id: str) -> str:
-        return _contact(desk, discharge_id, None, {})
+        return _contact(desk, discharge_id, None, [])
 
     @pages.post("/discharges/<discharge_id>/contact")
     @needs_role(*STAFF)
@@ -143,16 +141,13 @@ def _add_contact(pages: Blueprint, desk: Desk) -> None:
             bodies = entry_form.read_admission(contact, consents)
             gone = tuple(n for n in ("mobile", "email", "safe_hours") if n not in contact)
             desk.admit(facility, *bodies, deleted=gone, keeping=kept)
-        except ValidationError as error:
-            wrong = dict(flat_errors(error.messages))
-            return _contact(desk, discharge_id, request.form, wrong), 422
-        except Refused as error:
-            wrong = {error.args[0]: error.args[1]}
+        except entry_form.NOT_TAKEN as error:
+            wrong = entry_form.errors_of(error)
             return _contact(desk, discharge_id, request.form, wrong), 422
         return see(f"/discharges/{discharge_id}")
 
 
-def _contact(desk: Desk, discharge_id: str, typed: Any, wrong: dict[str, str]) -> str:
+def _contact(desk: Desk, discharge_id: str, typed: Any, errors: entry_form.Errors) -> str:
     facility, person, agreed = _client(desk, discharge_id)
     return page(
         "contact.html",
@@ -163,7 +158,7 @@ def _contact(desk: Desk, discharge_id: str, typed: Any, wrong: dict[str, str]) -
         chosen=agreed if typed is None else typed.getlist("agreed"),
         agreements=agreements(facility),
         methods=METHODS,
-        errors=list(entry_form.fields_with_errors(wrong).items()),
+        errors=errors,
     )
 
 

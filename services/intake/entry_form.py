@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from marshmallow import ValidationError
 
-from hosting import typed_days
-from hosting.typed_days import NO_DAY, NO_MOMENT, day_typed, moment_typed
+from hosting.problems import flat_errors
+from hosting.typed_days import NO_DAY, NO_MOMENT, day_as_typed, day_typed, moment_typed
 from services.intake.bodies import ConsentsBody, ContactBody, read_body
+from services.intake.commands import Refused
 from services.intake.domain import CHANNELS, Details, Facility, Person
+
+#: What is wrong with what was typed: field and remedy, in the order of the page.
+Errors = list[tuple[str, str]]
+
+#: What says that something typed cannot be taken.
+NOT_TAKEN = (ValidationError, Refused)
 
 #: A form's field -> the body's field whose error it shows.
 FIELD_OF = {
@@ -94,8 +101,8 @@ def as_typed(facility: Facility, person: Person, details: Details) -> dict[str, 
     named = ("given", "family", "called", "wishes")
     return (
         {name: getattr(person, name) for name in named}
-        | typed_days.as_typed("born_on", person.born_on)
-        | typed_days.as_typed("discharged_at", local)
+        | day_as_typed("born_on", person.born_on)
+        | day_as_typed("discharged_at", local)
         | {"discharged_at-time": f"{local:%H:%M}" if local else "", "reason": details.reason}
     )
 
@@ -138,14 +145,20 @@ def read_admission(
     return read[0], read[1]
 
 
-def fields_with_errors(errors: Mapping[str, str]) -> dict[str, str]:
-    """The body's errors by the field of the form that shows them, in the order of the page."""
+def errors_of(error: ValidationError | Refused) -> Errors:
+    """What is wrong, by the field of the form that shows it."""
+    if isinstance(error, Refused):
+        return _shown([(error.args[0], error.args[1])])
+    return _shown(flat_errors(error.messages))
+
+
+def _shown(errors: Iterable[tuple[str, str]]) -> Errors:
     shown: dict[str, str] = {}
-    for field, message in errors.items():
+    for field, message in errors:
         name = next((FIELD_OF[f] for f in FIELD_OF if field.startswith(f)), field.split(".")[0])
         shown.setdefault(name, _remedy(name, message))
     places = {name: place for place, name in enumerate(_ORDER)}
-    return dict(sorted(shown.items(), key=lambda pair: places.get(pair[0], len(places))))
+    return sorted(shown.items(), key=lambda pair: places.get(pair[0], len(places)))
 
 
 def _remedy(name: str, message: str) -> str:

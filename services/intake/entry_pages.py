@@ -6,15 +6,13 @@ from typing import Any
 from uuid import uuid4
 
 from flask import Blueprint, Response, g, request
-from marshmallow import ValidationError
 
 from hosting.pages import see
-from hosting.problems import flat_errors
 from hosting.sign_in import needs_role
 from hosting.typed_days import boxes_of
 from services.intake import entry_form
 from services.intake.bodies import DischargeBody, read_body
-from services.intake.commands import Desk, NoSuchThing, Refused
+from services.intake.commands import Desk, NoSuchThing
 from services.intake.domain import HIGH_RISK_FLAGS, REASONS, Details, Facility, Person
 from services.intake.finding import same_person
 from services.intake.page_parts import (
@@ -49,7 +47,7 @@ def _add_discharge(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/discharges/new")
     @needs_role(*STAFF)
     def form() -> str:
-        return _entry(desk, {}, {}, uuid4().hex)
+        return _entry(desk, {}, [], uuid4().hex)
 
     @pages.post("/discharges/new")
     @needs_role(*STAFF)
@@ -61,25 +59,22 @@ def _add_discharge(pages: Blueprint, desk: Desk) -> None:
             body: DischargeBody = read_body(DischargeBody, typed)
             alike = same_person(desk, facility, body)
             if alike and "is_another" not in request.form:
-                return _entry(desk, request.form, {}, key, alike=alike), 422
+                asked = [("is_another", "This may be somebody who is known already.")]
+                return _entry(desk, request.form, asked, key, alike=alike), 422
             # The form's own key makes a double click, or the page sent again, one discharge.
             token = desk.tokens.token("answer-key", key), desk.tokens.token("answer-body", key)
             accepted = desk.register(facility, body, caller=str(g.who.account_id), answer_key=token)
-        except ValidationError as error:
-            wrong = dict(flat_errors(error.messages))
-            return _entry(desk, request.form, wrong, key), 422
-        except Refused as error:
-            return _entry(desk, request.form, {error.args[0]: error.args[1]}, key), 422
+        except entry_form.NOT_TAKEN as error:
+            return _entry(desk, request.form, entry_form.errors_of(error), key), 422
         if request.form.get("then") == "another":
             return see("/discharges/new")
         return see(f"/discharges/{accepted.id}")
 
 
-def _entry(desk: Desk, typed: Any, wrong: dict[str, str], key: str, *, alike: Any = None) -> str:
+def _entry(
+    desk: Desk, typed: Any, errors: entry_form.Errors, key: str, *, alike: Any = None
+) -> str:
     facility = facility_of(desk)
-    errors = list(entry_form.fields_with_errors(wrong).items())
-    if alike:
-        errors = [("is_another", "This may be somebody who is known already.")]
     return page(
         "enter.html",
         facility,
@@ -99,7 +94,7 @@ def _add_correction(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/discharges/<discharge_id>/correct")
     @needs_role(*STAFF)
     def ask_correction(discharge_id: str) -> str:
-        return _correction(desk, discharge_id, None, {})
+        return _correction(desk, discharge_id, None, [])
 
     @pages.post("/discharges/<discharge_id>/correct")
     @needs_role(*STAFF)
@@ -109,16 +104,13 @@ def _add_correction(pages: Blueprint, desk: Desk) -> None:
         typed, gone = entry_form.correction_of(request.form, facility, now, person, details)
         try:
             desk.register(facility, read_body(DischargeBody, typed), caller=by, deleted=gone)
-        except ValidationError as error:
-            wrong = dict(flat_errors(error.messages))
-            return _correction(desk, discharge_id, request.form, wrong), 422
-        except Refused as error:
-            wrong = {error.args[0]: error.args[1]}
+        except entry_form.NOT_TAKEN as error:
+            wrong = entry_form.errors_of(error)
             return _correction(desk, discharge_id, request.form, wrong), 422
         return see(f"/discharges/{discharge_id}")
 
 
-def _correction(desk: Desk, discharge_id: str, typed: Any, wrong: dict[str, str]) -> str:
+def _correction(desk: Desk, discharge_id: str, typed: Any, errors: entry_form.Errors) -> str:
     facility, person, details = _known(desk, discharge_id)
     known = typed is None
     shown = entry_form.as_typed(facility, person, details) if known else typed
@@ -130,7 +122,7 @@ def _correction(desk: Desk, discharge_id: str, typed: Any, wrong: dict[str, str]
         typed=shown,
         chosen=(lambda name: getattr(details, name)) if known else typed.getlist,
         boxes=boxes_of(shown, ("born_on", "discharged_at")),
-        errors=list(entry_form.fields_with_errors(wrong).items()),
+        errors=errors,
         **_CHOICES,
     )
 
@@ -147,7 +139,7 @@ def _add_admission(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/consents/new")
     @needs_role(*STAFF)
     def ask() -> str:
-        return _admission(desk, {}, {})
+        return _admission(desk, {}, [])
 
     @pages.post("/consents/new")
     @needs_role(*STAFF)
@@ -157,14 +149,12 @@ def _add_admission(pages: Blueprint, desk: Desk) -> None:
         contact, consents = entry_form.admission_of(request.form, facility, now, number)
         try:
             desk.admit(facility, *entry_form.read_admission(contact, consents))
-        except ValidationError as error:
-            return _admission(desk, request.form, dict(flat_errors(error.messages))), 422
-        except Refused as error:
-            return _admission(desk, request.form, {error.args[0]: error.args[1]}), 422
+        except entry_form.NOT_TAKEN as error:
+            return _admission(desk, request.form, entry_form.errors_of(error)), 422
         return see(f"/consents/new?noted={len(request.form.getlist('agreed'))}")
 
 
-def _admission(desk: Desk, typed: Any, wrong: dict[str, str]) -> str:
+def _admission(desk: Desk, typed: Any, errors: entry_form.Errors) -> str:
     facility = facility_of(desk)
     return page(
         "admit.html",
@@ -172,7 +162,7 @@ def _admission(desk: Desk, typed: Any, wrong: dict[str, str]) -> str:
         typed=typed,
         noted=request.args.get("noted", ""),
         chosen=typed.getlist if typed else lambda name: [],
-        errors=list(entry_form.fields_with_errors(wrong).items()),
+        errors=errors,
         agreements=agreements(facility),
         methods=METHODS,
     )
