@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from hosting.typed_days import NO_DAY, PARTS, day_typed, moment_typed
+from hosting.typed_days import NO_DAY, day_as_typed, day_typed, moment_typed
 from services.matching.roster import MENTOR, MentorRow, read_cells
 
 _PLAIN = (
@@ -90,15 +90,9 @@ def typed_of(row: MentorRow, zone: str) -> MultiDict[str, str]:
     for name in _CHOICES:
         typed.setlist(name, list(getattr(row, name)))
     for name in DATES:
-        _put_day(typed, name, getattr(row, name))
+        typed.update(day_as_typed(name, getattr(row, name)))
     if row.opted_in_at is not None:
         local = row.opted_in_at.astimezone(ZoneInfo(zone))
-        _put_day(typed, "opted_in_at", local)
+        typed.update(day_as_typed("opted_in_at", local))
         typed["opted_in_at-time"] = f"{local:%H:%M:%S}".removesuffix(":00")
     return typed
-
-
-def _put_day(typed: MultiDict[str, str], name: str, day: Any) -> None:
-    if day is not None:
-        for part in PARTS:
-            typed[f"{name}-{part}"] = str(getattr(day, part))
