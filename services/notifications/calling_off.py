@@ -15,9 +15,12 @@ from services.notifications.store import Person
 
 
 def stand(work: Work, planner: Planner, client_id: UUID, state: str) -> Iterator[Event]:
-    """A client, who is loaded, is held, called off or dead: nobody is told of them any more."""
+    """A client, who is loaded, is held, called off or dead: nobody is told of them any more.
+
+    Nothing follows a death, and a hold does not set aside that they declined.
+    """
     person: Person | None = work.store.persons.get(client_id)
-    if person is None or person.state == "died":
+    if person is None or person.state == "died" or (person.state, state) == (DECLINED, "held"):
         return
     work.store.put(replace(person, state=state))
     work.timers.revoke(client_id, "waiting")

@@ -124,20 +124,12 @@ class Handlers:
             yield from planner.reroute(message, "no_consent")
 
     def discharge_held(self, event: DischargeHeld, work: Work) -> Iterable[Event]:
-        """Nothing leaves for now; what is held of another visit leaves this one as it is."""
-        person = work.store.persons.get(event.client_id)
-        if person is None or person.discharge_id != event.discharge_id:
-            return ()
-        if calling_off.declined(work, event.client_id, event.discharge_id):
-            return ()
-        return calling_off.stand(work, self._planner(work), event.client_id, "held")
+        """Nothing leaves for now."""
+        return self._called_off(event, work, "held")
 
     def discharge_cancelled(self, event: DischargeCancelled, work: Work) -> Iterable[Event]:
         """Nothing more is said about this discharge."""
-        person = work.store.persons.get(event.client_id)
-        if person is None or person.discharge_id != event.discharge_id:
-            return ()
-        return calling_off.stand(work, self._planner(work), event.client_id, "cancelled")
+        return self._called_off(event, work, "cancelled")
 
     def client_died(self, event: ClientDied, work: Work) -> Iterable[Event]:
         """All outreach stops for good."""
@@ -356,6 +348,15 @@ class Handlers:
             "mobile_token": self.tokens.token("mobile", mobile) if mobile else None,
             "email_token": self.tokens.token("email", email.lower()) if email else None,
         }
+
+    def _called_off(
+        self, event: DischargeHeld | DischargeCancelled, work: Work, state: str
+    ) -> Iterable[Event]:
+        """What is said of another discharge than the client's own leaves theirs as it is."""
+        person = work.store.persons.get(event.client_id)
+        if person is None or person.discharge_id != event.discharge_id:
+            return ()
+        return calling_off.stand(work, self._planner(work), event.client_id, state)
 
     def _over(self, work: Work, assignment_id: UUID, reason: str) -> Iterator[Event]:
         """An offer or assignment is over: its questions, card and unsent messages too."""
