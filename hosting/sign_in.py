@@ -67,15 +67,16 @@ def who_is_it() -> SignedIn | None:
     return signed_in(access, request.cookies.get(COOKIE, ""), _now())
 
 
-def session_waits(zone: str) -> dict[str, Any]:
-    """Until when the page that is shown waits, and whether somebody must still be noted at work.
+def session_waits() -> dict[str, Any]:
+    """How long the page that is shown waits, and whether somebody must still be noted at work.
 
     Only one web writes sessions: pages of all others have it note, by a picture of no size.
     """
     who: SignedIn = g.who
     now = _now()
     unnoted = now - who.seen_at > SEEN_EVERY
-    return {"until": told(who.ends_at(now if unnoted else None), zone, now), "unnoted": unnoted}
+    ends_at = who.ends_at(now if unnoted else None)
+    return {"ends": told(ends_at, "UTC", now)["told"], "unnoted": unnoted}
 
 
 def make_sign_in(accounts: Accounts) -> Blueprint:

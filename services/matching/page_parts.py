@@ -38,7 +38,6 @@ def page(template: str, facility: Facility, now: datetime, **values: Any) -> str
         navigation=MENU[g.who.role],
         sign_out="/sign-out",
         form_token=g.who.form_token(),
-        zone=facility.time_zone,
         facility=facility,
         today=today,
         tell=telling,
