@@ -61,7 +61,6 @@ def give_back(participant: Participant, facility_id: UUID, task_id: UUID) -> Non
 def _give(
     participant: Participant, facility_id: UUID, task_id: UUID, *, to: str | None, what: str
 ) -> None:
-
     def command(work: Work) -> Iterable[Event]:
         row = _locked(work, facility_id, task_id)
         if row.done_at is None:
