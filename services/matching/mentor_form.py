@@ -36,6 +36,7 @@ _TOLD = {
     "languages": "Write languages by their codes of two or three letters, such as en, es.",
     "opted_in_at": "Enter the day on which they agreed, or leave out how they agreed too.",
     "opted_in_how": "Say how they agreed, in at most 100 characters, or leave the day empty too.",
+    "moud_friendly": "Choose whether they support clients who take medication (MOUD).",
     "recovery_since": NO_DAY,
     "credential_ends_on": NO_DAY,
     "route_ends_on": NO_DAY,
