@@ -18,6 +18,7 @@ from hosting.database import reading
 from hosting.problems import Problem
 
 View = TypeVar("View", bound=Callable[..., Any])
+_VALID = text("SELECT id, scope FROM valid_token WHERE hash = :hash")
 
 
 def make_token(access: Engine, scope: str, now: datetime) -> str:
@@ -40,9 +41,8 @@ def needs_token(view: View) -> View:
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "A token is needed", "Send 'Authorization: Bearer <token>'.")
         access: Engine = current_app.extensions["access"]
-        query = text("SELECT id, scope FROM valid_token WHERE hash = :hash")
         with reading(access) as conn:
-            row = conn.execute(query, {"hash": hash_of(token)}).first()
+            row = conn.execute(_VALID, {"hash": hash_of(token)}).first()
         if row is None:
             raise Problem(401, "The token is not valid", "Ask your administrator for a new one.")
         g.scope = row.scope

@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as ids
-from sqlalchemy import Connection, literal_column, select, union_all
+from sqlalchemy import Connection, bindparam, select, union_all
 
 from contracts.event import Event, type_of
 from contracts.sealed import Sealed, sealed_fields
 from contracts.wire import dump
-from messaging.rows import among, insert_many
+from messaging.rows import among_given, insert_many
 from messaging.sealing import KeyView
 from messaging.tables import CURSOR, OUTBOX, STREAM
 
@@ -91,6 +91,18 @@ def _take(conn: Connection, counts: Counter[UUID]) -> tuple[int, dict[UUID, int]
     return found[0].epoch, {row.key: row.seq - counts[row.key] + 1 for row in found}
 
 
+#: How far the others' facts about these subjects were applied, and how far our own were said.
+_STANDS = union_all(
+    select(CURSOR.c.key, CURSOR.c.producer, CURSOR.c.epoch, CURSOR.c.seq).where(
+        among_given(CURSOR.c.key, "subjects")
+    ),
+    select(
+        STREAM.c.key,
+        bindparam("us", type_=CURSOR.c.producer.type).label("producer"),
+        bindparam("epoch", type_=CURSOR.c.epoch.type).label("epoch"),
+        STREAM.c.seq,
+    ).where(among_given(STREAM.c.key, "others")),
+)
 _Known = dict[UUID, list[tuple[str, int, int]]]
 
 
@@ -102,17 +114,9 @@ def _known(
     others = {key for one in said for key in one.event.also}
     if not subjects | others:
         return {}
-    ours = select(
-        STREAM.c.key,
-        literal_column(f"'{producer}'").label("producer"),
-        literal_column(str(int(epoch))).label("epoch"),
-        STREAM.c.seq,
-    ).where(among(STREAM.c.key, others))
-    theirs = select(CURSOR.c.key, CURSOR.c.producer, CURSOR.c.epoch, CURSOR.c.seq).where(
-        among(CURSOR.c.key, subjects | others)
-    )
+    those = {"subjects": list(subjects | others), "others": list(others)}
     known: _Known = {}
-    for row in conn.execute(union_all(theirs, ours)):
+    for row in conn.execute(_STANDS, {**those, "us": producer, "epoch": epoch}):
         known.setdefault(row.key, []).append((row.producer, row.epoch, row.seq))
     return known
 

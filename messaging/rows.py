@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     TextClause,
     any_,
+    bindparam,
     literal,
     text,
 )
@@ -41,6 +42,14 @@ def among(column: Column[Any], values: Iterable[Any]) -> ColumnElement[bool]:
     A list of a thousand placeholders costs more to read than the rows cost to find.
     """
     return column == any_(literal(list(values), ARRAY(column.type)))
+
+
+def among_given(column: Column[Any], name: str = "ids") -> ColumnElement[bool]:
+    """The same for a statement that is built once: the values come when it is run, by this name.
+
+    To build a statement takes as long as to run it, which is felt where somebody waits.
+    """
+    return column == any_(bindparam(name, type_=ARRAY(column.type)))
 
 
 #: What to do with a row that is there already.

@@ -13,14 +13,14 @@ import hmac
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
 from contracts.sealed import PURPOSES, Destroyed, Sealed
 from contracts.wire import load
@@ -100,18 +100,11 @@ class Keyring:
 
     def fetch(self, wanted: Mapping[str, Iterable[UUID]]) -> dict[tuple[str, UUID], _Key]:
         """Read keys by purpose and person in one statement; wrapped only what may be opened."""
-        parts: list[str] = []
         given: dict[str, Any] = {"version": _VERSION}
-        for purpose, persons in wanted.items():
-            wrapped = "wrapped" if purpose in self.opens else "CAST(NULL AS bytea)"
-            parts.append(
-                f"SELECT '{purpose}' AS purpose, person, public, {wrapped} AS wrapped,"
-                f" destroyed_at IS NOT NULL AS destroyed FROM key_{purpose}"
-                f" WHERE version = :version AND person = ANY(:{purpose})"
-            )
-            given[purpose] = list(persons)
+        given |= {purpose: list(persons) for purpose, persons in wanted.items()}
+        reading = _reading(tuple(wanted), self.opens.intersection(wanted))
         with self._engine.connect() as conn:
-            rows = conn.execute(text(" UNION ALL ".join(parts)), given)
+            rows = conn.execute(reading, given)
             return {
                 (row.purpose, row.person): _Key(
                     public=row.public, wrapped=row.wrapped, destroyed=row.destroyed
@@ -238,6 +231,20 @@ def from_json(value: Mapping[str, Any]) -> Sealed:
         version=value["version"],
         bound=value["bound"],
         box=value["box"],
+    )
+
+
+@cache
+def _reading(purposes: tuple[str, ...], opened: frozenset[str]) -> TextClause:
+    """Reads the keys of these purposes, and the wrapped half of those that may be opened."""
+    wrapped = {p: "wrapped" if p in opened else "CAST(NULL AS bytea)" for p in purposes}
+    return text(
+        " UNION ALL ".join(
+            f"SELECT '{purpose}' AS purpose, person, public, {wrapped[purpose]} AS wrapped,"
+            f" destroyed_at IS NOT NULL AS destroyed FROM key_{purpose}"
+            f" WHERE version = :version AND person = ANY(:{purpose})"
+            for purpose in purposes
+        )
     )
 
 

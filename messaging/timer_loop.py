@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 
 from contracts.event import Event
 from messaging.parking import attempt
@@ -14,6 +14,13 @@ from messaging.work import Participant, Work
 
 #: How many timers are read at a time.
 BATCH = 50
+_DUE = (
+    select(TIMER)
+    .where(TIMER.c.due_at <= bindparam("now"))
+    .where(TIMER.c.key.not_in(select(PARKED_KEY.c.key)))
+    .order_by(TIMER.c.due_at)
+    .limit(BATCH)
+)
 
 
 class TimerLoop:
@@ -32,15 +39,9 @@ class TimerLoop:
         return len(due) == BATCH
 
     def _due(self) -> list[Timer]:
-        query = (
-            select(TIMER)
-            .where(TIMER.c.due_at <= self._participant.now())
-            .where(TIMER.c.key.not_in(select(PARKED_KEY.c.key)))
-            .order_by(TIMER.c.due_at)
-            .limit(BATCH)
-        )
         with self._participant.engine.connect() as conn:
-            return [Timer(**row._mapping) for row in conn.execute(query)]
+            rows = conn.execute(_DUE, {"now": self._participant.now()})
+            return [Timer(**row._mapping) for row in rows]
 
     def _fire(self, timer: Timer) -> None:
         handler = self._participant.timers[timer.kind]

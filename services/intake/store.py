@@ -22,6 +22,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    and_,
+    bindparam,
     delete,
     insert,
     select,
@@ -34,7 +36,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed
 from contracts.wire import load as load_wire
-from messaging.rows import NOTHING, among, insert_many, update_many, upsert_many
+from messaging.rows import NOTHING, among_given, insert_many, update_many, upsert_many
 from messaging.sealing import from_json, to_json
 from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
 
@@ -202,6 +204,22 @@ class Discharge:
 
 _SHOWN = [column for column in DISCHARGE.c if column.name not in ("visit_token", "details")]
 _SHOWN_NAMES = tuple(column.name for column in _SHOWN)
+_LOCKED = (
+    select(CLIENT.c.id).where(among_given(CLIENT.c.id)).order_by(CLIENT.c.id).with_for_update()
+)
+_OF_RECORD = and_(
+    CLIENT.c.facility_id == bindparam("facility"), CLIENT.c.record_token == bindparam("record")
+)
+_CLIENT_ID = select(CLIENT.c.id).where(_OF_RECORD)
+_CLIENT_LOCKED = (
+    select(CLIENT.c.id, CLIENT.c.person, CLIENT.c.died_at).where(_OF_RECORD).with_for_update()
+)
+_FACILITY_BY_CODE = select(FACILITY).where(FACILITY.c.code == bindparam("code"))
+_DISCHARGES_OF = (
+    select(*_SHOWN)
+    .where(among_given(DISCHARGE.c.client_id))
+    .order_by(DISCHARGE.c.accepted_at, DISCHARGE.c.id)
+)
 _CHANGING = (
     "high_risk",
     "state",
@@ -239,18 +257,9 @@ class Store:
     def load_clients(self, client_ids: Iterable[UUID]) -> None:
         """Lock and read the discharges of these clients; the client's row is the lock."""
         wanted = sorted(client_ids)
-        self._conn.execute(
-            select(CLIENT.c.id)
-            .where(among(CLIENT.c.id, wanted))
-            .order_by(CLIENT.c.id)
-            .with_for_update()
-        )
-        query = (
-            select(*_SHOWN)
-            .where(among(DISCHARGE.c.client_id, wanted))
-            .order_by(DISCHARGE.c.accepted_at, DISCHARGE.c.id)
-        )
-        for row in self._conn.execute(query):
+        those = {"ids": wanted}
+        self._conn.execute(_LOCKED, those)
+        for row in self._conn.execute(_DISCHARGES_OF, those):
             self._loaded[row.id] = self._now[row.id] = Discharge(**row._mapping)
 
     def discharge(self, discharge_id: UUID | None) -> Discharge | None:
@@ -383,10 +392,8 @@ class Store:
 
 def client_id_of(conn: Any, facility_id: UUID, record_token: str) -> UUID | None:
     """The client of a record number, if there is one."""
-    query = select(CLIENT.c.id).where(
-        CLIENT.c.facility_id == facility_id, CLIENT.c.record_token == record_token
-    )
-    found: UUID | None = conn.execute(query).scalar()
+    record = {"facility": facility_id, "record": record_token}
+    found: UUID | None = conn.execute(_CLIENT_ID, record).scalar()
     return found
 
 
@@ -401,11 +408,8 @@ class Known:
 
 def lock_client(work: Work, facility_id: UUID, record_token: str) -> Known | None:
     """The client of a record number, opened, if there is one; their row stays locked."""
-    row = work.conn.execute(
-        select(CLIENT.c.id, CLIENT.c.person, CLIENT.c.died_at)
-        .where(CLIENT.c.facility_id == facility_id, CLIENT.c.record_token == record_token)
-        .with_for_update()
-    ).first()
+    record = {"facility": facility_id, "record": record_token}
+    row = work.conn.execute(_CLIENT_LOCKED, record).first()
     if row is None:
         return None
     person = work.open_as(Person, from_json(row.person))
@@ -535,7 +539,7 @@ def give(work: Work, client_id: UUID, given: Sequence[tuple[Agreement, str]]) ->
 
 def facility_by_code(conn: Any, code: str) -> Facility | None:
     """A facility by the code that its tokens and files use."""
-    row = conn.execute(select(FACILITY).where(FACILITY.c.code == code)).first()
+    row = conn.execute(_FACILITY_BY_CODE, {"code": code}).first()
     return _facility(row) if row else None
 
 

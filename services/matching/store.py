@@ -35,7 +35,7 @@ from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.matching import Why
 from contracts.sealed import Destroyed
-from messaging.rows import NOTHING, among, insert_many, upsert_many
+from messaging.rows import NOTHING, among, among_given, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
@@ -256,6 +256,25 @@ def seeker_of(client: Client, refused: frozenset[UUID]) -> Seeker | None:
 
 _TIMES = ("state", "discharge_id", "assigned_at", "contact_at", "ended_at", "end_reason")
 _KEPT = tuple(column.name for column in ASSIGNMENT.c)
+_CLIENTS = select(CLIENT).where(among_given(CLIENT.c.id)).order_by(CLIENT.c.id)
+_MENTORS = (
+    select(MENTOR)
+    .where(MENTOR.c.facility_ids.contains(bindparam("facility", type_=ARRAY(Uuid))))
+    .order_by(MENTOR.c.id)
+)
+_MENTOR = _MENTORS.where(MENTOR.c.id == bindparam("mentor"))
+_LOCKING = {query: query.with_for_update() for query in (_CLIENTS, _MENTORS, _MENTOR)}
+_ACTIVE_OF = select(ASSIGNMENT).where(among_given(ASSIGNMENT.c.client_id), _ACTIVE)
+_HELD_BY = (
+    select(
+        ASSIGNMENT.c.mentor_id,
+        func.array_agg(ASSIGNMENT.c.place).label("places"),
+        func.bool_or(ASSIGNMENT.c.state == "offered").label("asked"),
+    )
+    .where(among_given(ASSIGNMENT.c.mentor_id), _ACTIVE)
+    .group_by(ASSIGNMENT.c.mentor_id)
+)
+_FACILITIES = select(FACILITY).where(among_given(FACILITY.c.id))
 
 
 class Store:
@@ -284,11 +303,10 @@ class Store:
     def load_clients(self, client_ids: Iterable[UUID]) -> None:
         """Lock and read these clients, in the order of their ids."""
         wanted = sorted(set(client_ids) - set(self.clients))
-        query = select(CLIENT).where(among(CLIENT.c.id, wanted)).order_by(CLIENT.c.id)
-        self._take_in(self._conn.execute(self._locked(query)).all())
+        self._take_in(self._conn.execute(self._locked(_CLIENTS), {"ids": wanted}).all())
 
     def _locked(self, query: Select[Any]) -> Select[Any]:
-        return query if self.only_looks else query.with_for_update()
+        return query if self.only_looks else _LOCKING[query]
 
     def load_waiting(self, facility_id: UUID, *, beyond: Client | None, limit: int) -> list[Client]:
         """Lock the next clients who wait at a facility, riskiest and longest first.
@@ -320,8 +338,7 @@ class Store:
             client = Client(**values, about=None if isinstance(about, Destroyed) else about)
             self.clients[row.id] = self._before[row.id] = client
         ids = [row.id for row in rows]
-        active = select(ASSIGNMENT).where(among(ASSIGNMENT.c.client_id, ids), _ACTIVE)
-        for row in self._conn.execute(active) if ids else ():
+        for row in self._conn.execute(_ACTIVE_OF, {"ids": ids}) if ids else ():
             assignment = Assignment(**row._mapping)
             self._active[row.client_id] = self._loaded[row.id] = assignment
 
@@ -374,22 +391,13 @@ class Store:
     def mentors_of(self, facility_id: UUID, mentor_id: UUID | None = None) -> list[Mentor]:
         """Lock and read a facility's mentors, or one, with the places that are taken now."""
         self._write_assignments()
-        query = select(MENTOR).where(MENTOR.c.facility_ids.contains([facility_id]))
-        if mentor_id is not None:
-            query = query.where(MENTOR.c.id == mentor_id)
-        rows = self._conn.execute(self._locked(query.order_by(MENTOR.c.id))).all()
+        query = _MENTORS if mentor_id is None else _MENTOR
+        those = {"facility": [facility_id], "mentor": mentor_id}
+        rows = self._conn.execute(self._locked(query), those).all()
         taken: dict[UUID, frozenset[int]] = {}
         asked: set[UUID] = set()
-        held = (
-            select(
-                ASSIGNMENT.c.mentor_id,
-                func.array_agg(ASSIGNMENT.c.place).label("places"),
-                func.bool_or(ASSIGNMENT.c.state == "offered").label("asked"),
-            )
-            .where(among(ASSIGNMENT.c.mentor_id, [row.id for row in rows]), _ACTIVE)
-            .group_by(ASSIGNMENT.c.mentor_id)
-        )
-        for row in self._conn.execute(held) if rows else ():
+        ids = {"ids": [row.id for row in rows]}
+        for row in self._conn.execute(_HELD_BY, ids) if rows else ():
             taken[row.mentor_id] = frozenset(row.places)
             if row.asked:
                 asked.add(row.mentor_id)
@@ -441,8 +449,8 @@ class Store:
 
     def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:
         """Facilities by id."""
-        query = select(FACILITY).where(among(FACILITY.c.id, ids))
-        return {row.id: Facility(**row._mapping) for row in self._conn.execute(query)}
+        rows = self._conn.execute(_FACILITIES, {"ids": list(ids)})
+        return {row.id: Facility(**row._mapping) for row in rows}
 
     def put_facility(self, event: FacilityChanged) -> None:
         """A facility's settings as they now stand."""
