@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
@@ -23,9 +23,21 @@ class Measuring:
 
     name = "measuring"
 
-    def __init__(self, participant: Participant, measures: Sequence[Measure]) -> None:
+    def __init__(
+        self,
+        participant: Participant,
+        measures: Sequence[Measure],
+        *,
+        gap_after_seconds: int = 120,
+    ) -> None:
+        """``gap_after_seconds``: how long an event may be early before one is missing."""
         self._participant = participant
-        self._measures = (_measure_events, *measures)
+        self._gap_after = timedelta(seconds=gap_after_seconds)
+        self._measures = (_measure_events, self._measure_gaps, *measures)
+
+    def _measure_gaps(self, conn: Connection, now: datetime) -> None:
+        given = {"before": now - self._gap_after}
+        metrics.GAPS.set(conn.execute(_GAPS, given).scalar_one())
 
     def step(self) -> bool:
         """Count everything once."""
@@ -45,8 +57,19 @@ def _measure_events(conn: Connection, now: datetime) -> None:
     metrics.PARKED.set(parked)
     metrics.PARKED_OLDEST.set(machine_time(longest, now))
     metrics.EARLY.set(conn.execute(_EARLY).scalar_one())
+    metrics.HELD.set(conn.execute(_HELD).scalar_one())
+    heard = conn.execute(_HEARD).scalar()
+    metrics.HEARD.set(heard.timestamp() if heard else 0)
 
 
 _PENDING = text("SELECT count(*), min(at) FROM outbox WHERE published_at IS NULL")
 _PARKED = text("SELECT count(*), min(parked_at) FROM parked_key")
 _EARLY = text("SELECT count(*) FROM early")
+_GAPS = text("SELECT count(*) FROM early WHERE since < :before")
+_HELD = text("SELECT count(*) FROM held_topic")
+#: Of the topics on which heartbeats come; the machines' clocks, as everything between processes.
+_HEARD = text(
+    "SELECT min(coalesce(heard, 'epoch')) FROM"
+    " (SELECT topic, max(heard_at) AS heard FROM stored_offset GROUP BY topic, partition) AS each"
+    " WHERE topic IN (SELECT topic FROM stored_offset WHERE heard_at IS NOT NULL)"
+)

@@ -47,6 +47,17 @@ PARKED_OLDEST = Gauge(
     "Since when the longest parked subject waits; 0 when there is none.",
     multiprocess_mode="max",
 )
+GAPS = Gauge(
+    "event_gaps",
+    "Events that have waited for an earlier one longer than any outage of a worker explains.",
+    multiprocess_mode="max",
+)
+HELD = Gauge("held_topics", "Topics that somebody holds by hand.", multiprocess_mode="max")
+HEARD = Gauge(
+    "consumer_heard_timestamp_seconds",
+    "When the partition that is silent for longest was last heard to its end; 0 before that.",
+    multiprocess_mode="max",
+)
 EARLY = Gauge("early_events", "Events that wait for what they build on.", multiprocess_mode="max")
 
 

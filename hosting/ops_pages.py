@@ -142,6 +142,7 @@ def _add_hops(
             unpublished=hops.unpublished(participant),
             early=hops.early(participant),
             offsets=hops.offsets(participant),
+            held=hops.held(participant),
             most=hops.MOST,
             when=_when(participant),
         )

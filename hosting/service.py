@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Flask
@@ -81,30 +82,45 @@ class Foundation:
         unhurried: Sequence[Loop] = (),
         hears_after: float = 0.0,
         says_after: float = 0.0,
+        beats: bool = False,
     ) -> None:
         """Run relay, consumer, timers, metrics and the service's own loops until a signal.
 
         What is unhurried looks by itself every half a second, and no commit wakes it. A service
         that nobody waits for hears the others, or says its own, a part of a second later and more
-        at a time; both in seconds.
+        at a time; both in seconds. One that ``beats`` lets the others know that it is not silent
+        for lack of a voice.
         """
         servers = self.settings.kafka_servers
         writer = KafkaWriter(servers, self.name)
         topics = [topic.name for who, topic in TOPICS.items() if who != self.name]
         metrics.begin(topics)
-        reader = KafkaReader(servers, self.name, topics, gather_seconds=hears_after)
-        watch = lag.LagWatch(self.database, KafkaBacklog(servers, topics))
-        relay = Relay(self.name, self.database, writer)
+        subscriber = Subscriber(
+            participant,
+            partial(
+                KafkaReader,
+                servers,
+                self.name,
+                topics,
+                gather_seconds=hears_after,
+                dead_after_seconds=self.settings.dead_after_seconds,
+            ),
+            fuse=self.settings.fuse_after,
+        )
+        watch = lag.LagWatch(self.database, KafkaBacklog(servers, topics), subscriber.stalled)
+        gap_after = self.settings.gap_after_seconds
+        measuring = Measuring(participant, measures, gap_after_seconds=gap_after)
+        relay = Relay(self.name, self.database, writer, beats=beats)
         hearing = [
             Turn(loop=relay, rest_seconds=0.25, gather_seconds=says_after),
             *(Turn(loop=loop, rest_seconds=0.25) for loop in more),
         ]
         turns = [
             *hearing,
-            Turn(loop=Subscriber(participant, reader), rest_seconds=0),
+            Turn(loop=subscriber, rest_seconds=0),
             Turn(loop=TimerLoop(participant), rest_seconds=1.0),
             *(Turn(loop=loop, rest_seconds=0.5) for loop in unhurried),
-            Turn(loop=Measuring(participant, measures), rest_seconds=REST_SECONDS),
+            Turn(loop=measuring, rest_seconds=REST_SECONDS),
             Turn(loop=watch, rest_seconds=lag.REST_SECONDS),
         ]
         worker = Worker(turns, self.database)
@@ -116,7 +132,7 @@ class Foundation:
         listener.start()
         closers = [loop.close for loop in more if hasattr(loop, "close")]
         worker.on_stop(
-            [*closers, reader.close, watch.close, relay.close, writer.close, listener.stop]
+            [*closers, subscriber.close, watch.close, relay.close, writer.close, listener.stop]
         )
         worker.run(self.settings.web_host, self.settings.worker_metrics_port)
 

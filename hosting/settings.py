@@ -49,6 +49,15 @@ class ServiceSettings:
     private_keys: Mapping[str, bytes] = setting(
         "{S}_KEY_{PURPOSE}_PRIVATE", "the private halves that this service holds", secret=True
     )
+    dead_after_seconds: int = setting(
+        "DEAD_AFTER_SECONDS", "when the work of a silent worker goes to others", default=10
+    )
+    gap_after_seconds: int = setting(
+        "GAP_AFTER_SECONDS", "how long an event may wait for an earlier one", default=120
+    )
+    fuse_after: int = setting(
+        "FUSE_AFTER", "how many subjects may fail in a row before a consumer stops", default=10
+    )
     web_port: int = setting("{S}_WEB_PORT", "the port of its pages and API", default=8000)
     web_host: str = setting("WEB_HOST", "the address that its ports bind to", default="127.0.0.1")
     web_metrics_port: int = setting("{S}_WEB_METRICS_PORT", "metrics of the web", default=9102)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -11,12 +11,16 @@ from uuid import UUID
 
 @dataclass(frozen=True, kw_only=True)
 class Outgoing:
-    """A record to be written; records of one key keep their order."""
+    """A record to be written; records of one key keep their order.
+
+    One without a key names its partition.
+    """
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes
     headers: Sequence[tuple[str, bytes]]
+    partition: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,10 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A record as read. ``topic_id`` differs when a topic was deleted and made again."""
+    """A record as read. ``topic_id`` differs when a topic was deleted and made again.
+
+    ``end`` is the offset behind the partition's last record when this one was read.
+    """
 
     topic: str
     topic_id: UUID
@@ -38,6 +45,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+    end: int = 0
 
 
 class Producer(Protocol):
@@ -45,6 +53,10 @@ class Producer(Protocol):
 
     def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
         """Write the records and wait for every acknowledgement; never raises for one record."""
+        ...
+
+    def partitions(self, topic: str) -> Collection[int]:
+        """The partitions of a topic; raises ``Unavailable`` while the broker is away."""
         ...
 
     def close(self) -> None:
@@ -63,6 +75,14 @@ class Consumer(Protocol):
         """What became ours since this was last asked: topic id, topic, partition."""
         ...
 
+    def ours(self) -> Collection[tuple[str, int]]:
+        """The partitions that are ours now, by topic and number."""
+        ...
+
+    def hold(self, topics: Collection[str]) -> None:
+        """Read nothing of these topics from now on, and of all the others again."""
+        ...
+
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Read this partition from here on."""
         ...
@@ -76,14 +96,27 @@ class Consumer(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Behind:
+    """What a service has still to read, by topic and partition.
+
+    ``at`` are the stored offsets of the partitions that hold more, ``oldest_at`` when the oldest
+    of that was written, in seconds of the machine's clock. ``lost`` is how many records the broker
+    no longer had when they were to be read.
+    """
+
+    at: Mapping[tuple[str, int], int]
+    oldest_at: float | None
+    lost: Mapping[tuple[str, int], int]
+
+
 class Backlog(Protocol):
     """Looks at what a service has still to read, outside of its group."""
 
-    def oldest_at(self, stored: Mapping[tuple[UUID, int], int]) -> float | None:
-        """When the oldest record was written that lies at or behind these stored offsets.
+    def behind(self, stored: Mapping[tuple[UUID, int], int]) -> Behind:
+        """What lies at or behind these stored offsets, which are by topic id and partition.
 
-        In seconds of the machine's clock; None when there is none. ``stored`` is by topic id and
-        partition; a partition that is not in it is read from its beginning.
+        A partition that is not among them is read from its beginning.
         """
         ...
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select, and_, select
 from contracts.envelope import BadEnvelope, from_headers
 from contracts.event import EVENTS
 from contracts.topics import PUBLISHER_OF, TOPICS
+from messaging import holding
 from messaging.broker import Record, record_from_json
 from messaging.tables import (
     CURSOR,
@@ -78,10 +79,16 @@ def early(participant: Participant) -> list[Hop]:
 
 
 def offsets(participant: Participant) -> Sequence[Any]:
-    """How far each partition was applied."""
-    query = select(STORED_OFFSET.c.topic, STORED_OFFSET.c.partition, STORED_OFFSET.c.next_offset)
+    """How far each partition was applied, and when it was last heard to its end."""
+    query = select(STORED_OFFSET).order_by(STORED_OFFSET.c.topic, STORED_OFFSET.c.partition)
     with participant.engine.connect() as conn:
-        return conn.execute(query.order_by(STORED_OFFSET.c.topic, STORED_OFFSET.c.partition)).all()
+        return conn.execute(query).all()
+
+
+def held(participant: Participant) -> Sequence[Any]:
+    """The topics that somebody holds here by hand."""
+    with participant.engine.connect() as conn:
+        return holding.held(conn)
 
 
 def knows(conn: Connection, key: UUID) -> bool:

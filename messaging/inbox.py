@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from marshmallow import ValidationError
 from sqlalchemy import (
-    CompoundSelect,
     cast,
     delete,
     literal,
     null,
     or_,
     select,
+    text,
     tuple_,
     union_all,
 )
@@ -35,12 +35,19 @@ from contracts.topics import PUBLISHER_OF
 from contracts.wire import load
 from messaging import metrics
 from messaging.broker import Record, record_from_json, record_to_json
-from messaging.rows import among, insert_many, upsert_many
+from messaging.rows import among_given, insert_many, upsert_many
 from messaging.sealing import KeyAbsent, NotOurs
 from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
 
 if TYPE_CHECKING:
     from messaging.work import Work
+
+
+class Conflict(Exception):
+    """Another event than the one that was applied stands in its place of the stream.
+
+    A producer has used a number twice: one of the two would be lost as if it were a repetition.
+    """
 
 
 class Unreadable(Exception):
@@ -87,6 +94,7 @@ class Inbox:
         self._kept: dict[tuple[str, int, UUID, int], tuple[Arrived, UUID]] = {}
         self._behind: list[Arrived] = []
         self._applied: list[Arrived] = []
+        self._ids: dict[tuple[str, int, UUID, int], UUID] = {}
 
     def events(self) -> list[Event]:
         """Every event that may be applied in this batch, for loading what it needs."""
@@ -102,10 +110,13 @@ class Inbox:
         if one.problem is not None or one.envelope is None:
             raise Unreadable(one.problem)
         if one.envelope.seq <= self._seq(one.envelope):
+            self._check_same(one.envelope, self._applied_there(one.envelope))
             self._count(one, "duplicate")
             return
         waiting_on = self._waits_for(one.envelope)
         if waiting_on is not None:
+            kept = self._early.get(self._id(one.envelope))
+            self._check_same(one.envelope, _said(kept).event_id if kept else None)
             self._keep(one, one.envelope, waiting_on)
             self._count(one, "early")
             return
@@ -133,6 +144,11 @@ class Inbox:
         self._behind.append(one)
         self._count(one, "parked")
         return fresh
+
+    @property
+    def has_handled(self) -> bool:
+        """Whether a handler has taken anything: what none asks for says nothing about them."""
+        return any(one.event is not None for one in self._applied)
 
     def is_parked(self, key: UUID) -> bool:
         """Whether this key waits for a person."""
@@ -197,9 +213,30 @@ class Inbox:
     def _apply(self, one: Arrived, envelope: Envelope) -> Iterator[Arrived]:
         self._seqs[self._of(envelope)] = envelope.seq
         self._applied.append(one)
+        self._ids[self._id(envelope)] = envelope.event_id
         self._count(one, "ok")
         yield one
         yield from self.release(envelope.key)
+
+    @staticmethod
+    def _check_same(envelope: Envelope, known: UUID | None) -> None:
+        if known not in (None, envelope.event_id):
+            raise Conflict
+
+    def _applied_there(self, envelope: Envelope) -> UUID | None:
+        """The event that was applied in this place; all that came again are looked up together."""
+        place = self._id(envelope)
+        if place not in self._ids:
+            known = [self._id(_said(one)) for one in self.arrived if one.envelope is not None]
+            columns = zip(*known, strict=True)
+            given = dict(
+                zip(("producers", "epochs", "keys", "seqs"), map(list, columns), strict=True)
+            )
+            self._ids |= {
+                (row.producer, row.epoch, row.key, row.seq): row.event_id
+                for row in self._work.conn.execute(_APPLIED, given)
+            }
+        return self._ids.get(place)
 
     def _keep(self, one: Arrived, envelope: Envelope, waiting_on: UUID) -> None:
         place = self._id(envelope)
@@ -255,7 +292,8 @@ class Inbox:
             subjects = (keys | {a.key for one in said for a in one.after}) - placed
             if not subjects | keys - asked:
                 return
-            rows = self._work.conn.execute(_at_hand(keys - asked, subjects)).all()
+            those = {"keys": list(keys - asked), "subjects": list(subjects)}
+            rows = self._work.conn.execute(_AT_HAND, those).all()
             asked |= keys
             placed |= subjects
             self._parked |= {row.key for row in rows if row.kind == "parked"}
@@ -323,21 +361,26 @@ class Inbox:
         metrics.RECORDS.labels(topic=one.record.topic, outcome=outcome).inc()
 
 
-def _at_hand(keys: Collection[UUID], subjects: Collection[UUID]) -> CompoundSelect[Any]:
-    """What is known of these, in one round trip: one batch has many subjects and few rows."""
-    nothing = null()
-    waits = or_(among(EARLY.c.key, keys), among(EARLY.c.waiting_on, keys))
-    return union_all(
-        select(
-            literal("cursor").label("kind"), *CURSOR.c, cast(nothing, JSONB).label("record")
-        ).where(among(CURSOR.c.key, subjects)),
-        select(literal("parked"), PARKED_KEY.c.key, nothing, nothing, nothing, nothing).where(
-            among(PARKED_KEY.c.key, keys)
-        ),
-        select(literal("early"), EARLY.c.key, nothing, nothing, nothing, EARLY.c.record).where(
-            waits
-        ),
-    )
+#: What is known of these, in one round trip: one batch has many subjects and few rows.
+_AT_HAND = union_all(
+    select(literal("cursor").label("kind"), *CURSOR.c, cast(null(), JSONB).label("record")).where(
+        among_given(CURSOR.c.key, "subjects")
+    ),
+    select(literal("parked"), PARKED_KEY.c.key, null(), null(), null(), null()).where(
+        among_given(PARKED_KEY.c.key, "keys")
+    ),
+    select(literal("early"), EARLY.c.key, null(), null(), null(), EARLY.c.record).where(
+        or_(among_given(EARLY.c.key, "keys"), among_given(EARLY.c.waiting_on, "keys"))
+    ),
+)
+
+
+#: Which events were applied in these places of their streams.
+_APPLIED = text(
+    "SELECT producer, epoch, key, seq, event_id FROM inbox WHERE (producer, epoch, key, seq) IN"
+    " (SELECT * FROM unnest(CAST(:producers AS text[]), CAST(:epochs AS int[]),"
+    " CAST(:keys AS uuid[]), CAST(:seqs AS bigint[])))"
+)
 
 
 def _said(one: Arrived) -> Envelope:

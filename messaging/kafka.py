@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from kafka.record import util as record_util
 from kafka.structs import OffsetAndMetadata
 
 from contracts.topics import Topic
-from messaging.broker import Outgoing, Record, Written
+from messaging.broker import Behind, Outgoing, Record, Written
 from messaging.unavailable import Unavailable
 
 #: The protocol's ceiling; naming it lets us start while the broker is away.
@@ -74,6 +75,7 @@ class KafkaWriter:
                         value=record.value,
                         key=record.key,
                         headers=list(record.headers),
+                        partition=record.partition,
                     )
                 )
             except KafkaError as error:
@@ -83,6 +85,14 @@ class KafkaWriter:
                     return [error] * len(records)
         self._producer.flush(timeout=20)
         return [_outcome(future) for future in futures]
+
+    def partitions(self, topic: str) -> Collection[int]:
+        """The partitions of a topic; raises ``Unavailable`` while the broker is away."""
+        try:
+            found: Collection[int] = self._producer.partitions_for(topic)
+        except KafkaError as error:
+            raise Unavailable("the broker cannot be asked for partitions") from error
+        return found
 
     def close(self) -> None:
         """Let go of the network without waiting for what was not acknowledged."""
@@ -109,8 +119,15 @@ class KafkaReader:
     """A ``Consumer`` of a service's group; the broker lets records gather before it answers."""
 
     def __init__(
-        self, servers: str, group: str, topics: Iterable[str], *, gather_seconds: float = 0.0
+        self,
+        servers: str,
+        group: str,
+        topics: Iterable[str],
+        *,
+        gather_seconds: float = 0.0,
+        dead_after_seconds: int = 10,
     ) -> None:
+        """``dead_after_seconds``: when the partitions of one who is not heard go to others."""
         assert_fast_checksums()
         self._servers = servers
         self._topics = tuple(topics)
@@ -128,8 +145,8 @@ class KafkaReader:
             isolation_level="read_committed",
             max_poll_records=BATCH,
             max_poll_interval_ms=300_000,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=2_000,
+            session_timeout_ms=dead_after_seconds * 1_000,
+            heartbeat_interval_ms=dead_after_seconds * 200,
             fetch_min_bytes=GATHERED_BYTES if gather_seconds else 1,
             fetch_max_wait_ms=int(gather_seconds * 1000) or 100,
             allow_auto_create_topics=False,
@@ -144,6 +161,8 @@ class KafkaReader:
             read = self._consumer.poll(timeout_ms=int(wait_seconds * 1000), max_records=BATCH)
         except KafkaError as error:
             raise Unavailable("the broker cannot be read") from error
+        # As the broker said with the records; the library knows it for as long as they are ours.
+        ends = {place: self._consumer.highwater(place) or sys.maxsize for place in read}
         return [
             Record(
                 topic=raw.topic,
@@ -153,8 +172,9 @@ class KafkaReader:
                 key=raw.key,
                 value=raw.value,
                 headers=tuple((name, value or b"") for name, value in raw.headers),
+                end=ends[place],
             )
-            for group in read.values()
+            for place, group in read.items()
             for raw in group
         ]
 
@@ -172,6 +192,18 @@ class KafkaReader:
         """What became ours since this was last asked, to be asked after a poll."""
         before, self._ours = self._ours, set(self._consumer.assignment())
         return [(self._ids[p.topic], p.topic, p.partition) for p in self._ours - before]
+
+    def ours(self) -> set[tuple[str, int]]:
+        """The partitions that are ours now, by topic and number."""
+        return {(place.topic, place.partition) for place in self._consumer.assignment()}
+
+    def hold(self, topics: Collection[str]) -> None:
+        """Read nothing of these topics from now on, and of all the others again."""
+        mine = self._consumer.assignment()
+        held = {place for place in mine if place.topic in topics}
+        paused = self._consumer.paused()
+        self._consumer.pause(*(held - paused))
+        self._consumer.resume(*(paused - held))
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Read this partition from here on, if it is still ours."""
@@ -205,12 +237,23 @@ class KafkaBacklog:
         self._ids: dict[str, UUID] = {}
         self._consumer: KafkaConsumer | None = None
 
-    def oldest_at(self, stored: Mapping[tuple[UUID, int], int]) -> float | None:
-        """When the oldest record was written that lies at or behind these stored offsets."""
+    def behind(self, stored: Mapping[tuple[UUID, int], int]) -> Behind:
+        """What lies at or behind these stored offsets."""
         try:
             consumer = self._connected()
-            behind = self._behind(consumer, stored)
-            return _oldest_at(consumer, behind) if behind else None
+            at = self._stored(consumer, stored)
+            begins = consumer.beginning_offsets(list(at), timeout_ms=5_000)
+            ends = consumer.end_offsets(list(at), timeout_ms=5_000)
+            more = {place: max(at[place], begins[place]) for place in at if at[place] < ends[place]}
+            return Behind(
+                at={(place.topic, place.partition): at[place] for place in more},
+                oldest_at=_oldest_at(consumer, more) if more else None,
+                lost={
+                    (place.topic, place.partition): begins[place] - at[place]
+                    for place in at
+                    if at[place] < begins[place]
+                },
+            )
         except KafkaError as error:
             self.close()
             raise Unavailable("the broker cannot be asked how far its topics go") from error
@@ -237,20 +280,15 @@ class KafkaBacklog:
             )
         return self._consumer
 
-    def _behind(
+    def _stored(
         self, consumer: KafkaConsumer, stored: Mapping[tuple[UUID, int], int]
     ) -> dict[TopicPartition, int]:
-        """The partitions that hold more than was applied, and where that begins."""
-        places = [
-            TopicPartition(topic, number)
+        """How far every partition was applied."""
+        return {
+            TopicPartition(topic, number): stored.get((self._ids[topic], number), 0)
             for topic in self._topics
             for number in consumer.partitions_for_topic(topic) or ()
-        ]
-        ends = consumer.end_offsets(places, timeout_ms=5_000)
-        begin = {
-            place: stored.get((self._ids[place.topic], place.partition), 0) for place in places
         }
-        return {place: at for place, at in begin.items() if at < ends[place]}
 
 
 def _oldest_at(consumer: KafkaConsumer, behind: Mapping[TopicPartition, int]) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 from messaging.broker import Outgoing, Record, Written
@@ -46,7 +47,9 @@ class MemoryBroker:
         """Write one record to the partition of its key."""
         with self._lock:
             self.check()
-            partition = zlib.crc32(record.key) % self.partitions
+            partition = record.partition
+            if partition is None:
+                partition = zlib.crc32(record.key or b"") % self.partitions
             log = self._logs.setdefault((record.topic, partition), [])
             log.append(
                 Record(
@@ -113,6 +116,11 @@ class MemoryWriter:
         except Unavailable as error:
             return [error] * len(records)
 
+    def partitions(self, topic: str) -> range:
+        """The partitions of a topic."""
+        self._broker.check()
+        return range(self._broker.partitions)
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -125,6 +133,7 @@ class MemoryReader:
         self._group = group
         self.topics = topics
         self.positions: dict[tuple[str, int], int] = {}
+        self._held: frozenset[str] = frozenset()
         self._ours: set[tuple[str, int]] = set()
 
     def poll(self, wait_seconds: float) -> list[Record]:
@@ -132,8 +141,11 @@ class MemoryReader:
         self._broker.check()
         found: list[Record] = []
         for place, position in self.positions.items():
+            if place[0] in self._held:
+                continue
             records = self._broker.log(place)[position : position + 500]
-            found.extend(records)
+            end = len(self._broker.log(place))
+            found.extend(replace(record, end=end) for record in records)
             self.positions[place] = position + len(records)
         return found
 
@@ -141,6 +153,14 @@ class MemoryReader:
         """What became ours since this was last asked."""
         before, self._ours = self._ours, set(self.positions)
         return [(self._broker.id_of(t), t, number) for t, number in self._ours - before]
+
+    def ours(self) -> set[tuple[str, int]]:
+        """The partitions that are ours now."""
+        return set(self.positions)
+
+    def hold(self, topics: Collection[str]) -> None:
+        """Read nothing of these topics from now on."""
+        self._held = frozenset(topics)
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Read this partition from here on, if it is ours."""

@@ -29,6 +29,17 @@ LAG = Gauge(
     "Age of the oldest event in the broker that the service has not applied; 0 when there is none.",
     multiprocess_mode="max",
 )
+LOST = Gauge(
+    "consumer_lost_records",
+    "Records that the broker no longer had when they were to be read.",
+    multiprocess_mode="max",
+)
+FUSE = Gauge(
+    "consumer_fuse_blown",
+    "1 while so many subjects fail in a row that the consumer only tries one record at a time.",
+    multiprocess_mode="max",
+)
+REOPENED = Counter("consumer_reopened", "How often a consumer stood still and was made anew.")
 PUBLISHED = Counter("outbox_published_records", "Events that the broker acknowledged.")
 
 

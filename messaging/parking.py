@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from contracts.event import EVENTS, Event
 from contracts.parking import KeyParked, KeyReleased
 from messaging.broker import Record, record_from_json
-from messaging.inbox import Arrived, Failure, Inbox, Unreadable
+from messaging.inbox import Arrived, Conflict, Failure, Inbox, Unreadable
 from messaging.tables import PARKED_EVENT, PARKED_KEY
 from messaging.unavailable import is_away, is_lost_race
 from messaging.work import Command, Participant, Work
@@ -83,6 +83,9 @@ def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
                 _react(work, ready)
         except Unreadable as error:
             failure = Failure(handler="reading", error=str(error))
+            raise HandlerFailed(arrived.key, failure) from error
+        except Conflict as error:
+            failure = Failure(handler="reading", error="Conflict")
             raise HandlerFailed(arrived.key, failure) from error
 
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select, text
 
 from contracts.envelope import After, Envelope, to_headers
 from contracts.topics import TOPICS
-from messaging import metrics
+from messaging import heartbeats, metrics
 from messaging.broker import Outgoing, Producer, Written
+from messaging.holding import Holds
 from messaging.tables import OUTBOX
 from messaging.unavailable import Unavailable
 
 log = logging.getLogger(__name__)
 
 BATCH = 1000
+_UNPUBLISHED = (
+    select(OUTBOX)
+    .where(OUTBOX.c.published_at.is_(None))
+    .order_by(OUTBOX.c.key, OUTBOX.c.seq)
+    .limit(BATCH)
+)
 
 _MARK = text(
     "UPDATE outbox SET published_at = clock_timestamp(), published_partition = sent.part,"
@@ -33,13 +41,20 @@ class Relay:
 
     It never remembers how far it came: a transaction that commits late would be passed over. The
     advisory lock is taken on its own session before anything is read, so that a second relay of
-    the same service waits instead of overtaking. Heartbeats of intake will be sent from here.
+    the same service waits instead of overtaking.
     """
 
     name = "relay"
 
-    def __init__(self, service: str, engine: Engine, producer: Producer) -> None:
+    def __init__(
+        self, service: str, engine: Engine, producer: Producer, *, beats: bool = False
+    ) -> None:
+        """``beats``: whether others are told from time to time that nothing is unsaid."""
         self._service = service
+        self._topic = TOPICS[service].name
+        self._beats = beats
+        self._holds = Holds(engine)
+        self._beaten_at = float("-inf")
         self._engine = engine
         self._producer = producer
         self._conn: Connection | None = None
@@ -47,12 +62,16 @@ class Relay:
     def step(self) -> bool:
         """Publish one batch; True when there may be more."""
         try:
+            if self._topic in self._holds.now():
+                return False
             conn = self._session()
             if conn is None:
                 return False
             rows = self._unpublished(conn)
             if rows:
                 self._publish(conn, rows)
+            if len(rows) < BATCH and self._beats:
+                self._beat()
             return len(rows) == BATCH
         except BaseException:
             self.close()
@@ -78,12 +97,7 @@ class Relay:
 
     @staticmethod
     def _unpublished(conn: Connection) -> Sequence[Row[Any]]:
-        return conn.execute(
-            select(OUTBOX)
-            .where(OUTBOX.c.published_at.is_(None))
-            .order_by(OUTBOX.c.key, OUTBOX.c.seq)
-            .limit(BATCH)
-        ).all()
+        return conn.execute(_UNPUBLISHED).all()
 
     def _publish(self, conn: Connection, rows: Sequence[Row[Any]]) -> None:
         outcomes = self._producer.send([self._outgoing(row) for row in rows])
@@ -96,9 +110,15 @@ class Relay:
             ids, parts, places = zip(*sent, strict=True)
             conn.execute(_MARK, {"ids": list(ids), "parts": list(parts), "places": list(places)})
             metrics.PUBLISHED.inc(len(sent))
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        if failures:
-            raise Unavailable("the broker did not take every record") from failures[0]
+        _raise_first(outcomes)
+
+    def _beat(self) -> None:
+        """Tell, when it is time, that all that was committed by now is published."""
+        if time.monotonic() - self._beaten_at < heartbeats.EVERY_SECONDS:
+            return
+        partitions = self._producer.partitions(self._topic)
+        _raise_first(self._producer.send(heartbeats.heartbeats(self._topic, partitions)))
+        self._beaten_at = time.monotonic()
 
     def _outgoing(self, row: Row[Any]) -> Outgoing:
         envelope = Envelope(
@@ -113,8 +133,15 @@ class Relay:
             after=tuple(After(key=k, producer=p, epoch=e, seq=s) for k, p, e, s in row.after),
         )
         return Outgoing(
-            topic=TOPICS[self._service].name,
+            topic=self._topic,
             key=str(row.key).encode(),
             value=row.body,
             headers=to_headers(envelope),
         )
+
+
+def _raise_first(outcomes: Iterable[Written | Exception]) -> None:
+    """Raise ``Unavailable`` when the broker did not take every record."""
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if failures:
+        raise Unavailable("the broker did not take every record") from failures[0]

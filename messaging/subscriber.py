@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, select, text, tuple_
 
-from messaging import metrics
+from messaging import heartbeats, metrics
 from messaging.broker import Consumer, Record
+from messaging.fuse import Fuse
+from messaging.holding import Holds
 from messaging.inbox import Failure, Inbox, key_or_place
 from messaging.parking import HandlerFailed, apply_all
 from messaging.rows import NOTHING, insert_many
@@ -23,26 +26,35 @@ log = logging.getLogger(__name__)
 
 
 class Subscriber:
-    """Reads every topic that the service hears, and applies what it reads.
-
-    Gap alarms, the fuse and the stall watch belong in ``_take``, where a batch is judged.
-    """
+    """Reads every topic that the service hears, and applies what it reads."""
 
     name = "consumer"
 
-    def __init__(self, participant: Participant, consumer: Consumer) -> None:
+    def __init__(
+        self, participant: Participant, open_consumer: Callable[[], Consumer], *, fuse: int = 10
+    ) -> None:
+        """``fuse``: how many subjects may fail in a row before the fault is taken for ours."""
         self._participant = participant
-        self._consumer = consumer
+        self._open = open_consumer
+        self._consumer = open_consumer()
         self._joined: list[tuple[UUID, str, int]] = []
+        self._fuse = Fuse(fuse)
+        self._holds = Holds(participant.engine)
+        self._stalled: frozenset[tuple[str, int]] = frozenset()
 
     def step(self) -> bool:
         """Read and apply one batch; True when there was one."""
-        records = self._consumer.poll(0.2)
+        self._open_anew_if_stalled()
+        held = self._holds.now()
+        self._consumer.hold(held)
+        records = [one for one in self._consumer.poll(0.2) if one.topic not in held]
         metrics.LAST_POLL.set_to_current_time()
         if self._begin_where_stored(records):
             return True
         if not records:
             return False
+        if self._fuse.is_blown:
+            records = self._only_one(records)
         try:
             self._take(records, {})
         except Exception:
@@ -57,6 +69,30 @@ class Subscriber:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+    def stalled(self, places: Collection[tuple[str, int]]) -> None:
+        """These partitions stand still; called by whoever watches, from another thread."""
+        self._stalled = frozenset(places)
+
+    def _open_anew_if_stalled(self) -> None:
+        """Make a consumer that stands still anew: the library has lost its way before."""
+        stalled, self._stalled = self._stalled, frozenset()
+        if self._fuse.is_blown or not any(
+            place in stalled and place[0] not in self._holds.now()
+            for place in self._consumer.ours()
+        ):
+            return
+        log.error("the consumer stands still and is made anew")
+        metrics.REOPENED.inc()
+        self._consumer.close()
+        self._consumer, self._joined = self._open(), []
+
+    def _only_one(self, records: Sequence[Record]) -> list[Record]:
+        """The first record of any one partition; the others are left for later."""
+        firsts = [group[0] for _, group in _by_partition(records)]
+        chosen = secrets.choice(firsts)
+        self._read_again([record for record in records if record != chosen])
+        return [chosen]
 
     def _begin_where_stored(self, records: Sequence[Record]) -> bool:
         """Read partitions that became ours from the stored offset; True when there are any.
@@ -102,12 +138,15 @@ class Subscriber:
         if key in failing:
             # Parking it failed as well: nothing more can be done for it without losing it.
             raise cause
+        self._fuse.failed(key)
         log.warning("an event cannot be handled", exc_info=cause)
         self._take(records, {**failing, key: failure})
 
     def _apply(self, records: Sequence[Record], failing: dict[UUID, Failure]) -> None:
         with self._participant.engine.begin() as conn:
-            fresh = self._claim(conn, records)
+            claimed = self._claim(conn, records)
+            heartbeats.note(conn, claimed)
+            fresh = [record for record in claimed if not heartbeats.is_heartbeat(record)]
             if not fresh:
                 return
             work = Work(self._participant, conn, new_traceparent())
@@ -115,7 +154,9 @@ class Subscriber:
             work.store.load(inbox.events())
             apply_all(work, inbox, failing)
             work.finish(inbox.flush)
-        work.count()
+        work.follow_up()
+        if inbox.has_handled:
+            self._fuse.worked()
         for one in inbox.arrived:
             if one.envelope is not None:
                 age = (work.now - one.envelope.at).total_seconds()

@@ -60,6 +60,7 @@ OUTBOX = Table(
 )
 
 #: How far each partition was applied; this alone decides, Kafka's own offsets are a hint.
+#: ``heard_at`` is when a heartbeat with nothing behind it was last read there.
 STORED_OFFSET = Table(
     "stored_offset",
     METADATA,
@@ -67,6 +68,7 @@ STORED_OFFSET = Table(
     Column("partition", Integer),
     Column("topic", Text, nullable=False),
     Column("next_offset", BigInteger, nullable=False),
+    Column("heard_at", _MOMENT),
     PrimaryKeyConstraint("topic_id", "partition"),
 )
 
@@ -132,6 +134,16 @@ PARKED_EVENT = Table(
     Column("key", Uuid, nullable=False, index=True),
     Column("record", JSONB, nullable=False),
     Column("since", _MOMENT, nullable=False),
+)
+
+#: Topics that somebody has stopped here by hand; the service's own is not published meanwhile.
+HELD_TOPIC = Table(
+    "held_topic",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    Column("since", _MOMENT, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("because", Text, nullable=False),
 )
 
 #: What is to happen later; revocable, one per (key, name).

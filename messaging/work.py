@@ -80,7 +80,7 @@ class Participant:
                     raise
                 log.info("a race was lost and is run again", extra={"attempt": attempt})
                 time.sleep(secrets.randbelow(20 * attempt) / 1000)
-        work.count()
+        work.follow_up()
         if work.said and hurried:
             self.wake()
 
@@ -100,8 +100,8 @@ class Work:
         self.said: list[outbox.Said] = []
         #: Subjects that nobody knew before: nothing that others said of them is applied here.
         self.fresh: set[UUID] = set()
-        #: What is counted in metrics once this work is committed; what is undone never counts.
-        self.counts: list[Callable[[], None]] = []
+        #: What is done once this work is committed; what is undone is followed by nothing.
+        self.afterwards: list[Callable[[], None]] = []
         #: What was opened and from what, by identity; the value is kept so that its id stays its.
         self._seals: dict[int, tuple[Any, Sealed]] = {}
         self.store: Any = participant.open_store(self)
@@ -157,10 +157,10 @@ class Work:
                 write()
         outbox.record(self.conn, self.participant.name, self.said, self.keys, self.now, self.fresh)
 
-    def count(self) -> None:
-        """Count what there was to count; called when this work is committed."""
-        for count in self.counts:
-            count()
+    def follow_up(self) -> None:
+        """Do what was to be done afterwards; called when this work is committed."""
+        for act in self.afterwards:
+            act()
 
 
 def new_traceparent() -> str:

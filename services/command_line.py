@@ -20,7 +20,7 @@ from hosting.auth import make_token
 from hosting.database import engine_for, migrate
 from hosting.logs import set_up
 from hosting.settings import SettingsError
-from messaging import parking
+from messaging import holding, parking
 from messaging.kafka import ensure_topics
 from services.revealing import reveals
 from services.roles import ROLES
@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     parked.add_argument("key", type=UUID, nargs="?")
     reasons = parking.CLOSED_BECAUSE
     parked.add_argument("--reason", choices=reasons, help="why it is closed (needed to close)")
+    holds = add("hold", _hold, "hold a topic in a service, let it go, or list what is held")
+    holds.add_argument("action", choices=["on", "off", "list"])
+    holds.add_argument("service", choices=SERVICES)
+    names = [topic.name for topic in TOPICS.values()]
+    holds.add_argument("topic", choices=names, nargs="?", help="its own is not published")
+    holds.add_argument("--by", help="who holds it (needed to hold)")
+    holds.add_argument("--because", help="why, without naming anybody (needed to hold)")
     add("check", _check, "check the published guarantees against everything that is stored")
     add("events", _events, "print the map of events: who says what, and who hears it")
     return parser
@@ -220,6 +227,27 @@ def _parked(options: argparse.Namespace) -> int:
         print(f"the one behind it fails too ({failed}); nothing was changed", file=sys.stderr)
         return 1
     print("closed; what waited behind it was applied")
+    return 0
+
+
+def _hold(options: argparse.Namespace) -> int:
+    participant = _service(options.service).build().participant
+    if options.action == "list":
+        with participant.engine.connect() as conn:
+            for row in holding.held(conn):
+                print(f"{row.topic} since {row.since:%Y-%m-%d %H:%M} by {row.by}: {row.because}")
+        return 0
+    if options.topic is None:
+        raise SettingsError(f"hold {options.action} needs a topic")
+    if options.action == "off":
+        gone = holding.let_go(participant.engine, options.topic)
+        print(f"{options.topic} flows again" if gone else f"{options.topic} was not held")
+        return 0
+    if not options.by or not options.because:
+        raise SettingsError("hold on needs --by and --because")
+    said = {"by": options.by, "because": options.because, "now": participant.now()}
+    holding.hold(participant.engine, options.topic, **said)
+    print(f"{options.topic} is held in {options.service} within a second")
     return 0
 
 

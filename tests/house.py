@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -132,6 +133,15 @@ class _RecordingChannel:
         """Nothing is held."""
 
 
+class _AtOnce(Executor):
+    """Runs in the caller's thread what is otherwise done beside it, so that tests are one story."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
 class House:
     """All three services; see the module."""
 
@@ -156,10 +166,12 @@ class House:
             participant=self.notifications, tokens=self._notifications.foundation.tokens
         )
         self.sender = self._make_sender()
-        self._relays = [Relay(n, p.engine, self.broker.writer()) for n, p in self._each()]
+        self._relays = [
+            Relay(n, p.engine, self.broker.writer(), beats=n == "intake") for n, p in self._each()
+        ]
         self._subscribers = [self._make_subscriber(name) for name in _NAMES]
         self._loader = RosterLoader(self.matching)
-        self._timers = [TimerLoop(p) for _, p in self._each()]
+        self._timers = [TimerLoop(self._working(name)) for name in _NAMES]
 
     def settle(self, *, deaf: str | None = None) -> None:
         """Let everything happen that can happen now; one service may be deaf, and only speaks."""
@@ -168,6 +180,8 @@ class House:
             before = self._progress()
             loops = (*self._timers, self._loader, self.sender, *self._relays, *hearing)
             busy = [loop.step() for loop in loops]
+            # Outcomes are written beside the loops; what is written now may lead to more.
+            self.sender.finish_recording()
             if not any(busy) and self._progress() == before:
                 return
         raise AssertionError("the house does not come to rest")
@@ -216,7 +230,7 @@ class House:
         """A matching worker of its own, beside others, until it finds nothing more to do."""
         Relay("intake", self.intake.engine, self.broker.writer()).step()
         topics = [topic.name for who, topic in TOPICS.items() if who != "matching"]
-        subscriber = Subscriber(self.matching, self.broker.reader("matching", topics))
+        subscriber = Subscriber(self.matching, lambda: self.broker.reader("matching", topics))
         while subscriber.step():
             pass
         subscriber.close()
@@ -347,7 +361,14 @@ class House:
 
     def _make_subscriber(self, service: str) -> Subscriber:
         topics = [topic.name for who, topic in TOPICS.items() if who != service]
-        return Subscriber(self.participants[service], self.broker.reader(service, topics))
+        return Subscriber(self._working(service), lambda: self.broker.reader(service, topics))
+
+    def _working(self, service: str) -> Participant:
+        """The service as its worker sees it: what it plans, its sender leases with it."""
+        participant = self.participants[service]
+        if service != "notifications":
+            return participant
+        return replace(participant, settle=lambda work: self.sender.take_along(work))
 
     def _make_sender(self) -> Sender:
         writer = LetterWriter(
@@ -358,6 +379,7 @@ class House:
             writer=writer,
             factories={n: (lambda n=n: self.network.channel(n)) for n in ("sms", "email")},  # type: ignore[misc]
             allowed=None,
+            beside=_AtOnce(),
         )
 
     def _set(self, participant: Participant) -> Participant:

@@ -452,7 +452,7 @@ class _Visit:
         work.store.add(discharge, visit_token)
         self._keep(self._id, details)
         work.store.step(self._client_id, self._id, "received")
-        work.counts.append(metrics.ACCEPTED.inc)
+        work.afterwards.append(metrics.ACCEPTED.inc)
 
     def _keep(self, discharge_id: UUID, details: Details) -> None:
         self._details[discharge_id] = details

@@ -19,6 +19,7 @@ from hosting.ops_pages import to_the_second
 from hosting.pages import render
 from hosting.problems import Problem
 from hosting.sign_in import needs_role
+from messaging.heartbeats import HEARD_WITHIN_SECONDS
 from messaging.work import Participant
 from services.intake.client_pages import STATES
 from services.intake.commands import NoSuchThing
@@ -182,9 +183,15 @@ def _troubles(running: Running) -> list[str]:
         if one.outbox_age_seconds > STUCK_SECONDS:
             age = spoken(one.outbox_age_seconds)
             found.append(f"{one.service} has had an event unpublished for {age}")
+        if one.name == "notifications-worker" and one.silent_seconds > HEARD_WITHIN_SECONDS:
+            found.append(_SILENT)
     return found
 
 
+_SILENT = (
+    "notifications sends nothing: it does not hear intake, which may have learnt that somebody "
+    "took a consent back. It goes on by itself once it does."
+)
 _WAITS = "What is entered is safe, and flows by itself once it is back."
 
 

@@ -381,7 +381,7 @@ def _why(work: Work, event: Any, why: Any) -> dict[str, Any] | None:
 
 def _measure(work: Work, into: Histogram, discharge: Discharge, reached_at: datetime) -> None:
     took = (reached_at - discharge.accepted_at).total_seconds()
-    work.counts.append(partial(into.observe, max(took, 0)))
+    work.afterwards.append(partial(into.observe, max(took, 0)))
 
 
 def _tell(work: Work, event: Any, what: str, **words: Any) -> None:

@@ -25,6 +25,7 @@ _WANTED = {
     "parked_keys",
     "early_events",
     "consumer_lag_seconds",
+    "consumer_heard_timestamp_seconds",
 }
 
 
@@ -66,6 +67,12 @@ class Process:
     def lag_seconds(self) -> float | None:
         """How old the oldest event is that it has not applied; None where that is not known."""
         return self.numbers.get("consumer_lag_seconds")
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long the consumer has not heard intake to the end of what it says."""
+        heard = self.numbers.get("consumer_heard_timestamp_seconds")
+        return 0 if heard is None else _machine_time() - heard
 
     @property
     def outbox_age_seconds(self) -> float:

@@ -67,7 +67,8 @@ class Intake:
         """Relay, consumer, timers and metrics."""
         # A story need not be told within milliseconds; the hand-over itself needs the engines.
         measures = [measure_discharges, measure_tasks]
-        self.foundation.run_worker(self.participant, measures=measures, hears_after=0.2)
+        # Whoever sends messages has to know that nobody has taken their consent back.
+        self.foundation.run_worker(self.participant, measures=measures, hears_after=0.2, beats=True)
 
 
 def build(environ: Mapping[str, str] | None = None) -> Intake:

@@ -7,15 +7,17 @@ the message *unconfirmed*: nobody can say whether it left, so it is never sent a
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 
 from contracts.event import Event
 from contracts.matching import MentorContact
@@ -25,10 +27,13 @@ from contracts.notifications import (
     MessageHandedOver,
     MessageUnconfirmed,
 )
+from contracts.topics import TOPICS
 from hosting.hours import is_open, next_opening
-from messaging.rows import among, update_many
+from messaging.heartbeats import heard_lately
+from messaging.rows import among_given, update_many
 from messaging.sealing import to_json
 from messaging.tables import PARKED_KEY
+from messaging.unavailable import is_away
 from messaging.work import Participant, Work
 from services.notifications import metrics
 from services.notifications.channels import Channel, ChannelFactory, Letter, Outcome
@@ -63,6 +68,30 @@ EXPIRE_EVERY_SECONDS = 1.0
 SHOWS_CARD = ("card", "card_code", "wants_to_talk", "quiet")
 
 
+_PARKED = select(PARKED_KEY.c.key)
+_FREE = and_(
+    MESSAGE.c.subject_id.not_in(_PARKED),
+    or_(MESSAGE.c.person_id.is_(None), MESSAGE.c.person_id.not_in(_PARKED)),
+)
+#: Whoever took their consent back may have done so by now, if intake is not heard.
+_HEARD = heard_lately(TOPICS["intake"].name)
+_DUE = (
+    select(MESSAGE)
+    .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= bindparam("now"))
+    .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), and_(_FREE, _HEARD)))
+    .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at)
+    .limit(BATCH)
+    .with_for_update(skip_locked=True)
+)
+_DUE_OF_THESE = _DUE.where(among_given(MESSAGE.c.once))
+_LOCKED = (
+    select(MESSAGE.c.id, MESSAGE.c.state)
+    .where(among_given(MESSAGE.c.id))
+    .order_by(MESSAGE.c.id)
+    .with_for_update()
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Leased:
     """A message that this sender alone may hand over now."""
@@ -70,13 +99,14 @@ class Leased:
     row: Any
     letter: Letter
     kept: dict[str, Any]
+    until: datetime
 
     def as_columns(self) -> dict[str, Any]:
         """What is written before the provider is called."""
         return {
             "id": self.row.id,
             "state": "leased",
-            "lease_until": datetime.now(UTC) + LEASE,
+            "lease_until": self.until,
             "attempts": self.row.attempts,
             "template": self.row.template,
             "version": self.row.version,
@@ -93,22 +123,31 @@ class Sender:
     factories: dict[str, ChannelFactory]
     allowed: frozenset[str] | None
     name: str = "sender"
+    #: Others are leaving now; what is planned meanwhile waits its turn.
+    is_busy: bool = False
     _idle: dict[str, list[Channel]] = field(default_factory=dict)
     _expired_at: float = float("-inf")
     _recording: Future[None] | None = None
+    #: Hands over what was leased with the work that planned it, as soon as that is committed.
+    beside: Executor = field(default_factory=lambda: ThreadPoolExecutor(THREADS + 1))
+    _along: Future[None] | None = None
+    _closing: threading.Event = field(default_factory=threading.Event)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS + 1))
 
     def step(self) -> bool:
         """Hand over one batch; True when more may be due."""
         leased = self._lease()
         if leased:
-            outcomes = list(self._pool.map(self._hand_over, leased))
-            results = list(zip(leased, outcomes, strict=True))
+            self.is_busy = True
+            try:
+                results = self._hand_over_all(self._pool, leased)
+            finally:
+                self.is_busy = False
             # The next are leased while this is written: somebody waits for those.
-            self._finish_recording()
+            self.finish_recording()
             self._recording = self._pool.submit(self._record, results)
         elif self._recording is not None and self._recording.done():
-            self._finish_recording()
+            self.finish_recording()
         if time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
             self._expire()
         # Whatever is planned wakes this loop again; to ask sooner only costs.
@@ -116,13 +155,45 @@ class Sender:
 
     def close(self) -> None:
         """Write what is still to be written, and hang up everywhere."""
-        self._finish_recording()
+        self._closing.set()
+        self.finish_recording()
         self._pool.shutdown(wait=True)
+        self.beside.shutdown(wait=True)
         for channels in self._idle.values():
             for channel in channels:
                 channel.close()
 
-    def _finish_recording(self) -> None:
+    def take_along(self, work: Work) -> Iterator[Event]:
+        """Lease what this work plans in its own transaction, while nobody else leaves.
+
+        Whoever it is to was just read and locked: to read them again takes as long as sending. It
+        is handed over as soon as this is committed, so that it has not long been looked at.
+        """
+        if self.is_busy or (self._along is not None and not self._along.done()):
+            return
+        planned = work.store.newly_due()
+        if 0 < len(planned) <= THREADS:
+            leased: list[Leased] = []
+            work.store.write_messages()
+            yield from self._lease_due(work, leased, planned)
+            if leased:
+                work.afterwards.append(partial(self._send_beside, leased))
+
+    def _send_beside(self, leased: list[Leased]) -> None:
+
+        def send() -> None:
+            try:
+                self._record(self._hand_over_all(self.beside, leased))
+            except Exception:
+                # Its lease runs out, and then it is unconfirmed: a person is asked.
+                log.exception("what became of messages could not be written")
+
+        self._along = self.beside.submit(send)
+
+    def _hand_over_all(self, pool: Executor, leased: list[Leased]) -> list[tuple[Leased, Outcome]]:
+        return list(zip(leased, pool.map(self._hand_over, leased), strict=True))
+
+    def finish_recording(self) -> None:
         """Wait until the outcomes of the batch before are written; raises what that raised."""
         recording, self._recording = self._recording, None
         if recording is not None:
@@ -133,22 +204,28 @@ class Sender:
 
         def command(work: Work) -> Iterator[Event]:
             leased.clear()
-            rows = self._due(work)
-            if not rows:
-                return
-            self._load(work, rows)
-            addresses = {row.id: _address(work, row) for row in rows}
-            stopped = work.store.is_stopped(
-                self._token(row, address) for row in rows if (address := addresses[row.id])
-            )
-            for row in rows:
-                address = addresses[row.id]
-                has_stopped = address is not None and self._token(row, address) in stopped
-                yield from self._decide(work, row, address, leased, has_stopped=has_stopped)
-            update_many(work.conn, MESSAGE, [one.as_columns() for one in leased], "id")
+            yield from self._lease_due(work, leased)
 
         self.participant.transact(command)
         return leased
+
+    def _lease_due(
+        self, work: Work, leased: list[Leased], once: Collection[str] | None = None
+    ) -> Iterator[Event]:
+        """Lease what is due, or only what says this once; what may not leave does not."""
+        rows = self._due(work, once)
+        if not rows:
+            return
+        self._load(work, rows)
+        addresses = {row.id: _address(work, row) for row in rows}
+        stopped = work.store.is_stopped(
+            self._token(row, address) for row in rows if (address := addresses[row.id])
+        )
+        for row in rows:
+            address = addresses[row.id]
+            has_stopped = address is not None and self._token(row, address) in stopped
+            yield from self._decide(work, row, address, leased, has_stopped=has_stopped)
+        update_many(work.conn, MESSAGE, [one.as_columns() for one in leased], "id")
 
     @staticmethod
     def _load(work: Work, rows: Sequence[Any]) -> None:
@@ -163,21 +240,12 @@ class Sender:
         work.store.load_cards(shown)
 
     @staticmethod
-    def _due(work: Work) -> Sequence[Any]:
+    def _due(work: Work, once: Collection[str] | None) -> Sequence[Any]:
         """What is due, oldest first; what concerns a parked key waits with it."""
-        parked = select(PARKED_KEY.c.key)
-        free = and_(
-            MESSAGE.c.subject_id.not_in(parked),
-            or_(MESSAGE.c.person_id.is_(None), MESSAGE.c.person_id.not_in(parked)),
-        )
-        return work.conn.execute(
-            select(MESSAGE)
-            .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= work.now)
-            .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), free))
-            .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at)
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        ).all()
+        now = {"now": work.now}
+        if once is None:
+            return work.conn.execute(_DUE, now).all()
+        return work.conn.execute(_DUE_OF_THESE, {**now, "ids": list(once)}).all()
 
     def _token(self, row: Any, address: str) -> str:
         return self.writer.address_token(row.channel, address)
@@ -228,6 +296,7 @@ class Sender:
                 row=_Sent(row, rendered.template, rendered.version),
                 letter=letter,
                 kept=self._sealed(work, row, letter),
+                until=datetime.now(UTC) + LEASE,
             )
         )
 
@@ -293,6 +362,9 @@ class Sender:
         yield MessageDelayed(**_shared(message, work.now), until=until, reason="outside_hours")
 
     def _hand_over(self, leased: Leased) -> Outcome:
+        if datetime.now(UTC) >= leased.until:
+            # This process stood still: a person was asked, and may have said it meanwhile.
+            return Outcome(kind="unknown", phase="lease", reason="lease_expired")
         name = leased.row.channel
         began = time.monotonic()
         try:
@@ -313,19 +385,29 @@ class Sender:
         return outcome
 
     def _record(self, results: list[tuple[Leased, Outcome]]) -> None:
+        """Write what became of these; while the database is away, that is kept and tried again."""
+        until = min(leased.until for leased, _ in results)
+        pause = 0.1
+        while True:
+            try:
+                self._write(results)
+                return
+            except Exception as error:
+                given_up = self._closing.is_set() or datetime.now(UTC) >= until
+                if given_up or not is_away(error):
+                    raise
+            self._closing.wait(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _write(self, results: list[tuple[Leased, Outcome]]) -> None:
         def command(work: Work) -> Iterator[Event]:
             ids = [leased.row.id for leased, _ in results]
-            locked = (
-                select(MESSAGE.c.id, MESSAGE.c.state)
-                .where(among(MESSAGE.c.id, ids))
-                .order_by(MESSAGE.c.id)
-                .with_for_update()
-            )
-            states = {row.id: row.state for row in work.conn.execute(locked)}
+            states = {row.id: row.state for row in work.conn.execute(_LOCKED, {"ids": ids})}
             found: list[dict[str, Any]] = []
             for leased, outcome in results:
+                state = states[leased.row.id]
                 # A receipt may have come first, and said more than the call's own answer.
-                if states[leased.row.id] in ("leased", "unconfirmed"):
+                if state == "leased" or (state == "unconfirmed" and outcome.kind != "unknown"):
                     yield from self._outcome(work, leased.row, outcome, found)
             update_many(work.conn, MESSAGE, found, "id")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from flask import Flask
@@ -66,7 +66,10 @@ class Notifications:
         """Relay, consumer, timers, metrics and sender."""
         metrics.begin(CHANNELS)
         # A message that was handed over is no news that somebody waits for, as the next one is.
-        self.foundation.run_worker(self.participant, [self.sender()], says_after=0.1)
+        sender = self.sender()
+        # What it plans, its sender leases with it.
+        working = replace(self.participant, settle=sender.take_along)
+        self.foundation.run_worker(working, [sender], says_after=0.1)
 
     def _channels(self) -> dict[str, ChannelFactory]:
         return {name: partial(make, self.settings) for name, make in CHANNELS.items()}

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ColumnElement,
     Date,
     DateTime,
     ForeignKey,
@@ -40,7 +39,7 @@ from contracts.event import Event
 from contracts.intake import ContactDetails, FacilityPeople
 from contracts.matching import MentorContact
 from contracts.sealed import Destroyed
-from messaging.rows import NOTHING, among, insert_many, upsert_many
+from messaging.rows import NOTHING, among_given, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 
 if TYPE_CHECKING:
@@ -320,6 +319,24 @@ _OR_SAY_AFTER_ALL = (
 )
 _QUESTION = tuple(column.name for column in QUESTION.c)
 _PERSON = tuple(f.name for f in fields(Person) if f.name != "contact")
+_PERSONS = select(PERSON).where(among_given(PERSON.c.id)).order_by(PERSON.c.id).with_for_update()
+_CONSENTS = select(CONSENT).where(among_given(CONSENT.c.client_id))
+_ASSIGNMENTS = select(ASSIGNMENT).where(among_given(ASSIGNMENT.c.client_id))
+_FACILITY = select(FACILITY).where(FACILITY.c.id == bindparam("id"))
+_STOPPED = select(STOPPED_ADDRESS.c.token).where(among_given(STOPPED_ADDRESS.c.token))
+_CARDS = select(CARD.c.assignment_id, CARD.c.id).where(among_given(CARD.c.assignment_id))
+_QUESTIONS_AT_HAND = select(QUESTION).where(
+    or_(
+        and_(among_given(QUESTION.c.assignment_id), QUESTION.c.state != "closed"),
+        and_(among_given(QUESTION.c.person_id, "persons"), QUESTION.c.state == "open"),
+    )
+)
+_UNANSWERED_BY = select(QUESTION).where(
+    QUESTION.c.person_id == bindparam("id"), QUESTION.c.state != "closed"
+)
+_PLANNED = select(*(MESSAGE.c[name] for name in _MESSAGE)).where(MESSAGE.c.state == "planned")
+_PLANNED_ABOUT = _PLANNED.where(among_given(MESSAGE.c.subject_id))
+_PLANNED_TO = _PLANNED.where(MESSAGE.c.person_id == bindparam("id"))
 #: An offer is answered first: it has a deadline and keeps a client waiting. A check-in goes before
 #: the introduction, which can be answered for as long as the assignment stands.
 _FIRST = {"offer": 0, "check_in": 1, "introduction": 2, "contact": 3}
@@ -358,49 +375,44 @@ class Store:
         wanted = sorted(set(ids) - set(self.persons))
         if not wanted:
             return
-        query = select(PERSON).where(among(PERSON.c.id, wanted)).order_by(PERSON.c.id)
-        rows = self._conn.execute(query.with_for_update()).all()
+        those = {"ids": wanted}
+        rows = self._conn.execute(_PERSONS, those).all()
         # Whoever is written to is told whom to call, who are sealed for the facility.
         owners = {owner for row in rows for owner in (row.id, row.facility_id) if owner}
         self._work.keys.need(("contact", owner) for owner in owners)
         for row in rows:
             person = self._person(row)
             self.persons[row.id] = self._before[row.id] = person
-        for row in self._conn.execute(select(CONSENT).where(among(CONSENT.c.client_id, wanted))):
+        for row in self._conn.execute(_CONSENTS, those):
             self.consents.setdefault(row.client_id, set()).add(row.channel)
-        for row in self._conn.execute(
-            select(ASSIGNMENT).where(among(ASSIGNMENT.c.client_id, wanted))
-        ):
+        for row in self._conn.execute(_ASSIGNMENTS, those):
             self.assignments[row.id] = self._before[row.id] = Assignment(**row._mapping)
 
     def load_planned_to(self, person_id: UUID) -> None:
         """Read what is planned to a person, whomever it is about; a mentor may have hundreds."""
-        self._take_in_planned(MESSAGE.c.person_id == person_id)
+        self._take_in_planned(self._conn.execute(_PLANNED_TO, {"id": person_id}))
 
     def _know_questions(self) -> None:
         """Read, when it is first needed, what the persons at hand are asked and what about them."""
         if fresh := self.persons.keys() - self._asked_read:
             self._asked_read |= fresh
-            about = among(QUESTION.c.assignment_id, self.assignments)
-            asked_now = and_(among(QUESTION.c.person_id, fresh), QUESTION.c.state == "open")
-            self._take_in_questions(or_(about, asked_now))
+            those = {"ids": list(self.assignments), "persons": list(fresh)}
+            self._take_in_questions(self._conn.execute(_QUESTIONS_AT_HAND, those))
 
     def _know_planned(self) -> None:
         """Read, when it is first needed, what is planned about the persons at hand."""
         if fresh := self.persons.keys() - self._planned_read:
             self._planned_read |= fresh
-            self._take_in_planned(among(MESSAGE.c.subject_id, fresh))
+            self._take_in_planned(self._conn.execute(_PLANNED_ABOUT, {"ids": list(fresh)}))
 
-    def _take_in_questions(self, which: ColumnElement[bool]) -> None:
-        query = select(QUESTION).where(which, QUESTION.c.state != "closed")
-        for row in self._conn.execute(query):
+    def _take_in_questions(self, rows: Iterable[Any]) -> None:
+        for row in rows:
             if row.id not in self.questions:
                 self._before[row.id] = question = Question(**dict(zip(_QUESTION, row, strict=True)))
                 self._keep(question)
 
-    def _take_in_planned(self, which: ColumnElement[bool]) -> None:
-        query = select(*(MESSAGE.c[name] for name in _MESSAGE))
-        for row in self._conn.execute(query.where(which, MESSAGE.c.state == "planned")):
+    def _take_in_planned(self, rows: Iterable[Any]) -> None:
+        for row in rows:
             self._planned.setdefault(row.id, Message(**dict(zip(_MESSAGE, row, strict=True))))
 
     def _person(self, row: Any) -> Person:
@@ -416,7 +428,7 @@ class Store:
         if facility_id is None:
             return None
         if facility_id not in self._facilities:
-            row = self._conn.execute(select(FACILITY).where(FACILITY.c.id == facility_id)).first()
+            row = self._conn.execute(_FACILITY, {"id": facility_id}).first()
             if row is None:
                 return None
             people = self._work.open_as(FacilityPeople, from_json(row.people))
@@ -455,10 +467,8 @@ class Store:
 
     def is_stopped(self, tokens: Iterable[str | None]) -> set[str]:
         """Which of these addresses have said stop."""
-        query = select(STOPPED_ADDRESS.c.token).where(
-            among(STOPPED_ADDRESS.c.token, [token for token in tokens if token])
-        )
-        return set(self._conn.execute(query).scalars())
+        those = {"ids": [token for token in tokens if token]}
+        return set(self._conn.execute(_STOPPED, those).scalars())
 
     def stop(self, token: str) -> None:
         """This address has said stop."""
@@ -526,7 +536,7 @@ class Store:
         self._know_questions()
         if person_id not in self._waiting_of:
             self._waiting_of.add(person_id)
-            self._take_in_questions(QUESTION.c.person_id == person_id)
+            self._take_in_questions(self._conn.execute(_UNANSWERED_BY, {"id": person_id}))
 
     def _open_first(self, person_id: UUID) -> None:
         mine = self._unanswered(person_id)
@@ -541,6 +551,11 @@ class Store:
     def plan(self, message: Message) -> None:
         """Say something once; a repetition changes nothing."""
         self._new.append(message)
+
+    def newly_due(self) -> set[str]:
+        """What was planned in this work and could leave at once, by what it says once."""
+        now = self._work.now
+        return {m.once for m in self._new if m.state == "planned" and m.due_at <= now}
 
     def planned(self, **match: Any) -> list[Message]:
         """Unsent messages whose fields have these values."""
@@ -571,11 +586,11 @@ class Store:
         return self._conn.execute(query.limit(1)).first() is not None
 
     def load_cards(self, assignment_ids: Collection[UUID]) -> None:
-        """Read the cards of these assignments."""
+        """Read the cards of these assignments; one that is there already is no new one."""
         if assignment_ids:
-            mine = among(CARD.c.assignment_id, assignment_ids)
-            query = select(CARD.c.assignment_id, CARD.c.id).where(mine)
-            self.cards |= {row.assignment_id: row.id for row in self._conn.execute(query)}
+            self.cards |= {card["assignment_id"]: card["id"] for card in self._cards}
+            rows = self._conn.execute(_CARDS, {"ids": list(assignment_ids)})
+            self.cards |= {row.assignment_id: row.id for row in rows}
 
     def add_card(self, **card: Any) -> None:
         """A card for an assignment, unless there is one."""
@@ -588,7 +603,7 @@ class Store:
         self._flush_consents()
         self._upsert(ASSIGNMENT, self.assignments)
         self._flush_questions()
-        self._flush_messages()
+        self.write_messages()
 
     def _flush_persons(self) -> None:
         changed = [p for p in self.persons.values() if p != self._before.get(p.id)]
@@ -623,7 +638,8 @@ class Store:
         self._upsert(QUESTION, {i: q for i, q in changed.items() if q.state != "open"})
         self._upsert(QUESTION, {i: q for i, q in changed.items() if q.state == "open"})
 
-    def _flush_messages(self) -> None:
+    def write_messages(self) -> None:
+        """Write what is withdrawn, and then what is planned: the same may be said after all."""
         if self._changed:
             self._conn.execute(
                 update(MESSAGE)
@@ -636,6 +652,7 @@ class Store:
             )
         rows = [{name: getattr(m, name) for name in _MESSAGE} for m in self._new]
         insert_many(self._conn, MESSAGE, rows, _OR_SAY_AFTER_ALL)
+        self._changed, self._new = {}, []
 
     def _upsert(self, table: Table, values: dict[UUID, Any]) -> None:
         changed = [v for v in values.values() if v != self._before.get(v.id)]

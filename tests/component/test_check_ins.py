@@ -302,6 +302,7 @@ def _next_check_in_is_planned(center: House) -> None:
     """The timer fires, and the sender has not come by yet."""
     [due] = center.rows("notifications", "SELECT due_at FROM timer WHERE name = 'check_in'")
     center.clock.moment = due.due_at
+    center.sender.is_busy = True
     while center._timers[2].step():
         pass
     assert ["planned"] == _states(center)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -38,6 +39,13 @@ class InAnyOrder:
         taken, log[:] = log[:take], log[take:]
         return taken
 
+    def ours(self) -> set[tuple[str, int]]:
+        """Nothing that could be lost."""
+        return set()
+
+    def hold(self, topics: Collection[str]) -> None:
+        """Nothing is held here."""
+
     def joined(self) -> list[tuple[UUID, str, int]]:
         """Every partition was ours before."""
         return []
@@ -62,7 +70,7 @@ def test_no_order_of_the_topics_leaves_an_event_waiting(house: House, seed: int)
         for topic in HEARD
         for partition in range(house.broker.partitions)
     ]
-    reader = Subscriber(house.intake, InAnyOrder(logs, random.Random(seed)))
+    reader = Subscriber(house.intake, _reading(logs, seed))
 
     while reader.step():
         pass
@@ -79,7 +87,7 @@ def test_what_waits_for_what_waits_is_freed_with_it(house: House) -> None:
     early = [_fact("matching", client, 1, by_notifications), _fact("matching", client, 2)]
 
     for fact in (*early, _fact("notifications", mentor, 1)):
-        Subscriber(house.intake, InAnyOrder([[fact]], random.Random(0))).step()
+        Subscriber(house.intake, _reading([[fact]])).step()
 
     assert 0 == _count(house, "early")
     assert 3 == _count(house, "inbox")
@@ -90,16 +98,44 @@ def test_what_came_early_while_its_key_was_parked_is_applied_with_its_release(ho
     early = _fact(
         "matching", client, 1, After(key=mentor, producer="notifications", epoch=1, seq=1)
     )
-    Subscriber(house.intake, InAnyOrder([[early]], random.Random(0))).step()
+    Subscriber(house.intake, _reading([[early]])).step()
     _park(house, client)
     freeing = _fact("notifications", mentor, 1)
-    Subscriber(house.intake, InAnyOrder([[freeing]], random.Random(0))).step()
+    Subscriber(house.intake, _reading([[freeing]])).step()
     assert 1 == _count(house, "early")
 
     parking.close(house.intake, client, because="not_ours")
 
     assert 0 == _count(house, "early")
     assert 2 == _count(house, "inbox")
+
+
+def test_a_number_that_is_used_twice_sets_the_subject_aside(house: House) -> None:
+    client, other = uuid4(), uuid4()
+    first, second = _fact("matching", client, 1), _fact("matching", client, 1)
+    behind, elsewhere = _fact("matching", client, 2), _fact("matching", other, 1)
+
+    for fact in (first, first, second, behind, elsewhere):
+        # Each on a topic of its own, as if the topic had been made again.
+        Subscriber(house.intake, _reading([[_again(fact)]])).step()
+
+    assert [(client, "Conflict", 2)] == [
+        (one.key, one.error, one.events) for one in parking.listed(house.intake)
+    ]
+    assert 2 == _count(house, "inbox")
+    parking.close(house.intake, client, because="not_ours")
+    assert 3 == _count(house, "inbox")
+
+
+def test_two_early_events_in_one_place_set_the_subject_aside(house: House) -> None:
+    client = uuid4()
+    first, second = _fact("matching", client, 2), _fact("matching", client, 2)
+
+    for fact in (first, first, second):
+        Subscriber(house.intake, _reading([[_again(fact)]])).step()
+
+    assert ["Conflict"] == [one.error for one in parking.listed(house.intake)]
+    assert 1 == _count(house, "early")
 
 
 def test_a_database_that_is_behind_the_brokers_hint_is_read_up(center: House) -> None:
@@ -148,6 +184,14 @@ def _fact(producer: str, key: UUID, seq: int, *after: After) -> Record:
         value=b"{}",
         headers=tuple(to_headers(envelope)),
     )
+
+
+def _reading(logs: list[list[Record]], seed: int = 0) -> Callable[[], InAnyOrder]:
+    return lambda: InAnyOrder(logs, random.Random(seed))
+
+
+def _again(fact: Record) -> Record:
+    return replace(fact, topic_id=uuid4())
 
 
 def _live(house: House, number: int) -> str:

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from hosting.measuring import Measuring
+from messaging.broker import Behind
 from messaging.lag import LagWatch
 from services.intake.domain import TASKS
 from services.intake.measuring import measure_discharges, measure_tasks
@@ -246,29 +247,31 @@ def test_an_event_that_is_not_published_and_a_parked_key_are_told_with_their_age
     assert 0 == value("outbox_oldest_pending_timestamp_seconds")
 
 
-class Behind:
-    """A backlog whose oldest record is known."""
+class Told:
+    """A backlog that says what it was made with."""
 
-    def __init__(self, written_at: float | None) -> None:
-        self.written_at = written_at
+    def __init__(self, oldest_at: float | None = None, **at: int) -> None:
+        self.found = Behind(
+            oldest_at=oldest_at, at={(name, 0): offset for name, offset in at.items()}, lost={}
+        )
         self.asked: list[Any] = []
 
-    def oldest_at(self, stored: Any) -> float | None:
+    def behind(self, stored: Any) -> Behind:
         """What it was made with."""
         self.asked.append(stored)
-        return self.written_at
+        return self.found
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 def test_the_lag_is_the_age_of_what_was_not_applied(center: House) -> None:
-    backlog = Behind(time.time() - 90)
+    backlog = Told(time.time() - 90)
     LagWatch(center.matching.engine, backlog).step()
     assert 90 == round(value("consumer_lag_seconds"))
     stored = center.rows("matching", "SELECT topic_id, partition, next_offset FROM stored_offset")
     assert {(row.topic_id, row.partition): row.next_offset for row in stored} == backlog.asked[0]
 
-    LagWatch(center.matching.engine, Behind(None)).step()
+    LagWatch(center.matching.engine, Told(None)).step()
 
     assert 0 == value("consumer_lag_seconds")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from messaging.unavailable import Unavailable
+from services.notifications import sender
 from tests.house import House, a_discharge
 
 CLIENT, MAIL = "+15035550123", "sam@example.org"
@@ -103,3 +106,99 @@ def test_the_story_says_until_when_a_message_waits(
     assert opens == datetime.fromisoformat(delayed["until"]).strftime("%Y-%m-%dT%H:%M")
     assert "outside_hours" == delayed["because"]
     assert [] == center.network.to(CLIENT)
+
+
+def _plan_first(center: House) -> None:
+    """The client is discharged, and notifications hears of it; its sender has not come by."""
+    answer = center.api().post("/api/discharges", json=a_discharge(center.clock.now()))
+    assert 202 == answer.status_code
+    for loop in ("intake relay", "notifications consumer"):
+        while center.loops()[loop].step():
+            pass
+
+
+def _first(center: House) -> tuple[str, str | None]:
+    [row] = center.rows("notifications", "SELECT * FROM message WHERE purpose = 'first'")
+    return row.state, row.reason
+
+
+def test_what_is_planned_leaves_as_soon_as_it_is_committed(center: House) -> None:
+    _plan_first(center)
+
+    assert ("handed_over", None) == _first(center)
+    assert 1 == len(center.network.to(CLIENT))
+
+
+def test_what_is_planned_while_others_leave_waits_its_turn(center: House) -> None:
+    center.sender.is_busy = True
+
+    _plan_first(center)
+
+    assert ("planned", None) == _first(center)
+    center.settle()
+    assert 1 == len(center.network.to(CLIENT))
+
+
+def test_what_is_known_of_a_message_is_written_once_the_database_is_back(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, write = [True, False], center.sender._write
+
+    def not_at_once(results: Any) -> None:
+        if away.pop(0):
+            raise Unavailable("the database is away")
+        write(results)
+
+    monkeypatch.setattr(center.sender, "_write", not_at_once)
+    _plan_first(center)
+
+    assert [] == away
+    assert ("handed_over", None) == _first(center)
+
+
+def test_what_is_planned_for_one_set_aside_waits_with_them(center: House) -> None:
+    story = center.register()
+    center.text(JO, "yes")
+    with center.notifications.engine.begin() as conn:
+        conn.execute(
+            text(
+                "INSERT INTO parked_key (key, parked_at, handler, error, attempts)"
+                " SELECT id, now(), 'x', 'y', 1 FROM person WHERE kind = 'mentor'"
+            )
+        )
+    before = len(center.network.letters)
+
+    center.api().post(f"/api/discharges/{story['id']}/cancel")
+    center.settle()
+
+    rows = center.rows(
+        "notifications", "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
+    )
+    assert (["planned"], before) == ([row.state for row in rows], len(center.network.letters))
+
+
+def test_while_intake_is_silent_nothing_opens_a_conversation(center: House) -> None:
+    center.settle()
+    with center.notifications.engine.begin() as conn:
+        conn.execute(text("UPDATE stored_offset SET heard_at = heard_at - interval '90 seconds'"))
+
+    center.register()
+    assert [] == center.network.to(CLIENT)
+    center.text(CLIENT, "i want to die")
+    assert [True] == ["911" in said for said in center.network.to(CLIENT)]
+
+    center.loops()["intake relay"]._beaten_at = float("-inf")
+    center.settle()
+    assert 2 == len(center.network.to(CLIENT))
+
+
+def test_a_lease_that_ran_out_hands_nothing_over(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process stood still: a person was told that nobody can say whether it left."""
+    monkeypatch.setattr(sender, "LEASE", -sender.LEASE)
+
+    center.register()
+
+    assert [] == center.network.to(CLIENT)
+    assert ("unconfirmed", "lease_expired") == _first(center)

@@ -102,6 +102,27 @@ def test_bytes_and_headers_come_as_they_were_written(broker: Broker) -> None:
     assert (b"\xff", b"\x00\xfe", (("x", b"\xff"),)) == (record.key, record.value, record.headers)
 
 
+def test_a_record_without_a_key_goes_where_it_says_and_tells_where_that_ends(
+    broker: Broker,
+) -> None:
+    partitions = sorted(broker.writer.partitions(broker.topic))
+    kept = [("x", b"y")]
+    both = [
+        Outgoing(topic=broker.topic, partition=number, key=None, value=value, headers=kept)
+        for number in partitions
+        for value in (b"1", b"2")
+    ]
+    broker.writer.send(both)
+
+    found = _read([broker.reader("g")], 6)
+
+    assert [0, 1, 2] == partitions
+    assert {(n, at) for n in partitions for at in (0, 1)} == {
+        (r.partition, r.offset) for r in found
+    }
+    assert {2} == {record.end for record in found}
+
+
 def test_what_was_not_hinted_comes_again_to_the_next_reader(broker: Broker) -> None:
     broker.writer.send(_records(broker.topic, 20))
     first = broker.reader("g")
@@ -219,20 +240,24 @@ def test_a_backlog_tells_when_the_first_record_was_written_that_is_not_applied(
     made = Topic(name=topic, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
     ensure_topics(servers, [made], 1)
     writer, backlog = KafkaWriter(servers, "suite"), KafkaBacklog(servers, [topic])
-    nothing = backlog.oldest_at({})
+    nothing = backlog.behind({})
     began = time.time() - 0.01
 
     first = _next_offsets(servers, writer.send(_records(topic, 30)), topic)
     time.sleep(0.1)
     between = time.time() - 0.01
     second = _next_offsets(servers, writer.send(_records(topic, 30)), topic)
-    told = [backlog.oldest_at(stored) for stored in ({}, first, second)]
+    told = [backlog.behind(stored) for stored in ({}, first, second)]
 
     backlog.close()
     writer.close()
-    assert nothing is None
-    assert began <= (told[0] or 0) < between <= (told[1] or 0)
-    assert told[2] is None
+    ages = [one.oldest_at for one in told]
+    assert (None, {}) == (nothing.oldest_at, nothing.at)
+    assert began <= (ages[0] or 0) < between <= (ages[1] or 0)
+    assert ages[2] is None
+    begun = {(topic, number): offset for (_, number), offset in first.items()}
+    assert begun == told[1].at
+    assert {} == told[1].lost
 
 
 def _next_offsets(
@@ -252,4 +277,4 @@ def test_a_backlog_says_that_the_broker_is_away() -> None:
     [port] = free_ports(1)
 
     with pytest.raises(Unavailable):
-        KafkaBacklog(f"127.0.0.1:{port}", ["nobody"]).oldest_at({})
+        KafkaBacklog(f"127.0.0.1:{port}", ["nobody"]).behind({})

@@ -206,6 +206,7 @@ def test_operations_know_every_metric() -> None:
 def test_operations_are_told_commands_that_exist() -> None:
     text = (ROOT / "docs/operations.md").read_text()
     examples = {"SERVICE": "intake", "DATABASE": "keys", "N": "3", "KEY": str(UUID(int=1))}
+    examples |= {"TOPIC": "intake-events"}
 
     told = re.findall(r"python -m services ([a-z][^`#\n]*)", text)
 

@@ -1,0 +1,161 @@
+"""What stops the consumer, and what makes it go on: the fuse, the hold switch, the stall watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.event import Event
+from contracts.intake import ClientDischarged
+from contracts.topics import TOPICS
+from messaging import holding, lag
+from messaging.broker import Outgoing
+from messaging.fuse import Blown
+from messaging.lag import LagWatch
+from messaging.subscriber import Subscriber
+from messaging.work import Work
+from tests.component.test_measuring import Told
+from tests.house import House
+
+TOPIC = TOPICS["intake"].name
+
+
+def _spoil(center: House, count: int) -> list[UUID]:
+    """Records that nobody can read, each about a subject of its own."""
+    keys = [uuid4() for _ in range(count)]
+    center.broker.writer().send(
+        [Outgoing(topic=TOPIC, key=str(key).encode(), value=b"", headers=[]) for key in keys]
+    )
+    return keys
+
+
+def _parked(center: House) -> set[UUID]:
+    return {row.key for row in center.rows("matching", "SELECT key FROM parked_key")}
+
+
+def _consumer(center: House) -> Subscriber:
+    center.settle()
+    found: Subscriber = center.loops()["matching consumer"]
+    return found
+
+
+def _step_until_it_stops(consumer: Subscriber) -> None:
+    with pytest.raises(Blown):
+        while consumer.step():
+            pass
+
+
+def test_one_subject_after_another_is_set_aside_while_others_succeed(center: House) -> None:
+    consumer = _consumer(center)
+    spoilt = []
+    for _ in range(4):
+        spoilt += _spoil(center, 5)
+        center.register(facility="south", record_number=str(uuid4()), mobile=None)
+
+    assert set(spoilt) == _parked(center)
+    assert not consumer._fuse.is_blown
+
+
+def test_when_everything_fails_the_consumer_stops_and_sets_no_more_aside(center: House) -> None:
+    consumer = _consumer(center)
+    spoilt = _spoil(center, 30)
+
+    _step_until_it_stops(consumer)
+    for _ in range(5):
+        _step_until_it_stops(consumer)
+
+    assert 10 == len(_parked(center))
+    assert _parked(center) < set(spoilt)
+
+
+def test_it_goes_on_by_itself_once_something_succeeds(center: House) -> None:
+    consumer = _consumer(center)
+    good = consumer._participant
+
+    def fails(event: ClientDischarged, work: Work) -> Iterator[Event]:
+        raise LookupError
+        yield
+
+    consumer._participant = replace(good, on={**good.on, ClientDischarged: [fails]})
+    for number in range(15):
+        center.register_only(
+            record_number=f"R-{number}", mobile=None, email=f"{number}@example.org"
+        )
+    while center.loops()["intake relay"].step():
+        pass
+    _step_until_it_stops(consumer)
+
+    consumer._participant = good
+    while consumer.step():
+        pass
+
+    assert (10, False) == (len(_parked(center)), consumer._fuse.is_blown)
+    assert 5 == center.rows("matching", "SELECT count(*) FROM client")[0][0]
+
+
+def test_what_is_held_is_not_read_and_what_is_own_is_not_published(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "LOOK_EVERY_SECONDS", 0.0)
+    center.settle()
+    matching, intake = center.matching.engine, center.intake.engine
+    holding.hold(matching, TOPIC, by="ops", because="trying", now=center.clock.now())
+    holding.hold(matching, TOPIC, by="others", because="later", now=center.clock.now())
+
+    story = center.register(facility="south")
+    assert "received" == story["state"]
+    with matching.connect() as conn:
+        assert [("ops", "trying")] == [(row.by, row.because) for row in holding.held(conn)]
+
+    assert holding.let_go(matching, TOPIC)
+    assert not holding.let_go(matching, TOPIC)
+    center.settle()
+    assert "assigned" == center.story(story["id"], "south")["state"]
+
+    holding.hold(intake, TOPIC, by="ops", because="trying", now=center.clock.now())
+    center.register_only(facility="south", record_number="R-9")
+    center.settle()
+    unsaid = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
+    assert 0 < center.rows("intake", unsaid)[0][0]
+
+
+def test_a_consumer_that_stands_still_is_made_anew(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = _consumer(center)
+    partition = sorted(consumer._consumer.ours())[0]
+    told: list[object] = []
+    monkeypatch.setattr(lag, "STALLED_AFTER_SECONDS", 0.0)
+    watch = LagWatch(center.matching.engine, Told(time_of_old(), **{partition[0]: 4}), told.append)
+    before = consumer._consumer
+
+    watch.step()
+    consumer.stalled(told[-1])  # type: ignore[arg-type]
+    consumer.step()
+
+    assert [(partition[0], 0)] == told[-1]
+    assert before is not consumer._consumer
+    story = center.register(facility="south")
+    assert "assigned" == story["state"]
+
+
+def test_a_consumer_that_moves_on_is_left_alone(center: House) -> None:
+    consumer = _consumer(center)
+    before = consumer._consumer
+    told: list[object] = []
+    watch = LagWatch(center.matching.engine, Told(time_of_old(), **{TOPIC: 4}), told.append)
+
+    watch.step()
+    consumer.stalled(told[-1])  # type: ignore[arg-type]
+    consumer.step()
+
+    assert [[]] == told
+    assert before is consumer._consumer
+
+
+def time_of_old() -> float:
+    """When what lies behind was written; it does not matter here."""
+    return 1.0
