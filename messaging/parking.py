@@ -20,6 +20,7 @@ from contracts.event import EVENTS, Event
 from contracts.parking import KeyParked, KeyReleased
 from messaging.broker import Record, record_from_json
 from messaging.inbox import Arrived, Conflict, Failure, Inbox, Unreadable
+from messaging.points import reached
 from messaging.tables import PARKED_EVENT, PARKED_KEY
 from messaging.unavailable import is_away, is_lost_race
 from messaging.work import Command, Participant, Work
@@ -265,6 +266,7 @@ def _unpark(work: Work, key: UUID) -> list[Record]:
     records = _records(work.conn, key)
     work.conn.execute(delete(PARKED_EVENT).where(PARKED_EVENT.c.key == key))
     work.conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key))
+    reached("parked.freed")
     return records
 
 

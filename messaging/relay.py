@@ -15,6 +15,7 @@ from contracts.topics import TOPICS
 from messaging import heartbeats, metrics
 from messaging.broker import Outgoing, Producer, Written
 from messaging.holding import Holds
+from messaging.points import reached
 from messaging.tables import OUTBOX
 from messaging.unavailable import Unavailable
 
@@ -100,7 +101,9 @@ class Relay:
         return conn.execute(_UNPUBLISHED).all()
 
     def _publish(self, conn: Connection, rows: Sequence[Row[Any]]) -> None:
+        reached("relay.read")
         outcomes = self._producer.send([self._outgoing(row) for row in rows])
+        reached("relay.sent")
         sent = [
             (row.event_id, outcome.partition, outcome.offset)
             for row, outcome in zip(rows, outcomes, strict=True)
@@ -109,6 +112,7 @@ class Relay:
         if sent:
             ids, parts, places = zip(*sent, strict=True)
             conn.execute(_MARK, {"ids": list(ids), "parts": list(parts), "places": list(places)})
+            reached("relay.marked")
             metrics.PUBLISHED.inc(len(sent))
         _raise_first(outcomes)
 
@@ -118,6 +122,7 @@ class Relay:
             return
         partitions = self._producer.partitions(self._topic)
         _raise_first(self._producer.send(heartbeats.heartbeats(self._topic, partitions)))
+        reached("relay.beaten")
         self._beaten_at = time.monotonic()
 
     def _outgoing(self, row: Row[Any]) -> Outgoing:

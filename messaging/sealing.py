@@ -24,6 +24,7 @@ from sqlalchemy import Engine, TextClause, text
 
 from contracts.sealed import PURPOSES, Destroyed, Sealed
 from contracts.wire import load
+from messaging.points import reached
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _VERSION = 1
@@ -89,6 +90,7 @@ class Keyring:
             made[f"wraps_{purpose}"] = [wrapped for _, wrapped in rows]
         with self._engine.connect() as conn:
             conn.execute(_MAKE, made)
+        reached("keys.made")
 
     def close(self) -> None:
         """Let go of the database."""

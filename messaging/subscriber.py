@@ -17,6 +17,7 @@ from messaging.fuse import Fuse
 from messaging.holding import Holds
 from messaging.inbox import Failure, Inbox, key_or_place
 from messaging.parking import HandlerFailed, apply_all
+from messaging.points import reached
 from messaging.rows import NOTHING, insert_many
 from messaging.tables import STORED_OFFSET
 from messaging.unavailable import is_away, is_lost_race
@@ -49,6 +50,7 @@ class Subscriber:
         self._consumer.hold(held)
         records = [one for one in self._consumer.poll(0.2) if one.topic not in held]
         metrics.LAST_POLL.set_to_current_time()
+        reached("batch.polled", records)
         if self._begin_where_stored(records):
             return True
         if not records:
@@ -64,6 +66,7 @@ class Subscriber:
         self._consumer.hint(
             {place: group[-1].offset + 1 for place, group in _by_partition(records)}
         )
+        reached("batch.hinted")
         return True
 
     def close(self) -> None:
@@ -149,11 +152,16 @@ class Subscriber:
             fresh = [record for record in claimed if not heartbeats.is_heartbeat(record)]
             if not fresh:
                 return
+            reached("batch.claimed")
             work = Work(self._participant, conn, new_traceparent())
             inbox = Inbox(work, fresh)
             work.store.load(inbox.events())
+            reached("batch.loaded")
             apply_all(work, inbox, failing)
+            reached("batch.applied")
             work.finish(inbox.flush)
+            reached("batch.written")
+        reached("batch.committed")
         work.follow_up()
         if inbox.has_handled:
             self._fuse.worked()

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete, select
 
 from contracts.event import Event
 from messaging.parking import attempt
+from messaging.points import reached
 from messaging.tables import PARKED_KEY, TIMER
 from messaging.timers import Timer
 from messaging.work import Participant, Work
@@ -35,6 +36,7 @@ class TimerLoop:
         """Fire what is due; True when more may be due."""
         due = self._due()
         for timer in due:
+            reached("timer.due")
             self._fire(timer)
         return len(due) == BATCH
 

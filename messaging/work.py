@@ -18,6 +18,7 @@ from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed, sealed_fields
 from contracts.wire import dump
 from messaging import outbox
+from messaging.points import reached
 from messaging.rows import together
 from messaging.sealing import Keyring
 from messaging.timers import Timers
@@ -72,8 +73,12 @@ class Participant:
             try:
                 with self.engine.begin() as conn:
                     work = Work(self, conn, traceparent or new_traceparent())
+                    reached("work.begun")
                     work.say_all(command(work))
+                    reached("work.decided", work.said)
                     work.finish()
+                    reached("work.written", work.said)
+                reached("work.committed", work.said)
                 break
             except Exception as error:
                 if attempt == RACES or not is_lost_race(error):
@@ -81,6 +86,7 @@ class Participant:
                 log.info("a race was lost and is run again", extra={"attempt": attempt})
                 time.sleep(secrets.randbelow(20 * attempt) / 1000)
         work.follow_up()
+        reached("work.followed", work.said)
         if work.said and hurried:
             self.wake()
 

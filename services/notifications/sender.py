@@ -30,6 +30,7 @@ from contracts.notifications import (
 from contracts.topics import TOPICS
 from hosting.hours import is_open, next_opening
 from messaging.heartbeats import heard_lately
+from messaging.points import reached
 from messaging.rows import among_given, update_many
 from messaging.sealing import to_json
 from messaging.tables import PARKED_KEY
@@ -137,6 +138,7 @@ class Sender:
     def step(self) -> bool:
         """Hand over one batch; True when more may be due."""
         leased = self._lease()
+        reached("lease.taken", leased)
         if leased:
             self.is_busy = True
             try:
@@ -180,6 +182,7 @@ class Sender:
                 work.afterwards.append(partial(self._send_beside, leased))
 
     def _send_beside(self, leased: list[Leased]) -> None:
+        reached("lease.taken")
 
         def send() -> None:
             try:
@@ -371,6 +374,7 @@ class Sender:
             channel = self._idle[name].pop()
         except (KeyError, IndexError):
             channel = self.factories[name]()
+        reached("sending.begins")
         try:
             outcome = channel.send(leased.letter)
         except Exception:
@@ -378,6 +382,7 @@ class Sender:
             log.exception("a channel raised", extra={"channel": name})
             channel.close()
             return Outcome(kind="unknown", phase="body", reason="channel_error")
+        reached("sending.ended")
         self._idle.setdefault(name, []).append(channel)
         metrics.PROVIDER.labels(channel=name, outcome=outcome.kind).observe(
             time.monotonic() - began
@@ -413,6 +418,7 @@ class Sender:
 
         # Nobody waits for this as for the next message, which it must not keep from leaving.
         self.participant.transact(command, hurried=False)
+        reached("sending.recorded")
         for leased, outcome in results:
             metrics.MESSAGES.labels(channel=leased.row.channel, outcome=outcome.kind).inc()
 

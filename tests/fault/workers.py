@@ -1,0 +1,209 @@
+"""The three workers on real engines, started by a test that does them harm; and what must hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import requests
+from sqlalchemy import text
+
+from contracts.topics import TOPICS
+from messaging.heartbeats import is_heartbeat
+from messaging.kafka import KafkaReader
+from services.intake.bodies import DischargeBody, read_body
+from tests.house import House, a_discharge
+
+SERVICES = ("intake", "matching", "notifications")
+#: What is under way in a service, by name: rows that its worker still has to do something about.
+IN_FLIGHT = {
+    "unpublished": "SELECT count(*) FROM outbox WHERE published_at IS NULL",
+    "leased": "SELECT count(*) FROM message WHERE state = 'leased'",
+    "due": "SELECT count(*) FROM message WHERE state = 'planned'",
+    "early": "SELECT count(*) FROM early",
+}
+
+
+class Workers:
+    """The three workers and the sandbox, started by this test."""
+
+    def __init__(self, settings: dict[str, str], folder: Path) -> None:
+        self._environment = {**os.environ, **settings, "SANDBOX_FOLDER": str(folder / "spool")}
+        self._folder = folder
+        self.settings = settings
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.absorbed: Counter[str] = Counter()
+
+    def start(self, name: str, *command: str, **environment: str) -> None:
+        """Start a process that keeps its own log."""
+        with self.log(name).open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env=self.environment(**environment),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def worker(self, name: str, **environment: str) -> None:
+        """Start a service's worker."""
+        self.start(name, "services", "worker", name, **environment)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What every process is started with."""
+        return {**self._environment, **more}
+
+    def log(self, name: str) -> Path:
+        """What a process has written."""
+        return self._folder / f"{name}.log"
+
+    def wait_until_ready(self, name: str) -> None:
+        """Wait until a worker makes progress."""
+        port = self.settings[f"{name.upper()}_WORKER_METRICS_PORT"]
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                if requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).ok:
+                    return
+            except requests.RequestException:
+                pass
+            assert time.monotonic() < deadline, f"{name} does not become ready"
+            time.sleep(0.1)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, after reading what it had absorbed."""
+        self.count(name)
+        self.running[name].send_signal(signal.SIGKILL)
+        self.running[name].wait()
+
+    def count(self, name: str) -> None:
+        """Add what a worker has skipped because it had been applied before."""
+        port = self.settings[f"{name.upper()}_WORKER_METRICS_PORT"]
+        try:
+            said = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=2).text
+        except requests.RequestException:
+            return
+        for outcome in ("duplicate", "read_again"):
+            found = re.findall(rf'consumer_records_total{{outcome="{outcome}".*}} ([\d.e+]+)', said)
+            found += re.findall(
+                rf'consumer_records_total{{.*outcome="{outcome}"}} ([\d.e+]+)', said
+            )
+            self.absorbed[outcome] += int(sum(float(number) for number in found))
+
+    def stop(self) -> None:
+        """End everything."""
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def count(house: House, service: str, query: str) -> int:
+    """The one number that a query finds."""
+    return int(house.rows(service, query)[0][0])
+
+
+def in_flight(house: House, service: str) -> list[str]:
+    """What a service's worker still has to do something about."""
+    tables = {"leased", "due"} if service == "notifications" else set()
+    names = [n for n in IN_FLIGHT if n in ("unpublished", "early") or n in tables]
+    found = [name for name in names if count(house, service, IN_FLIGHT[name])]
+    unread = sum(
+        count(house, other, "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL")
+        for other in SERVICES
+        if other != service
+    ) - count(house, service, "SELECT count(*) FROM inbox")
+    return [*found, "unread"] if unread > 0 else found
+
+
+def register(house: House, number: int) -> str:
+    """Enter one discharge of a client of its own; its id."""
+    entered: DischargeBody = read_body(DischargeBody, a_body(house.clock.now(), number))
+    return str(house.desk.register(house.desk.facility("south"), entered, caller="test").id)
+
+
+def a_body(now: datetime, number: int) -> dict[str, Any]:
+    """What is entered of this client."""
+    return a_discharge(
+        now,
+        facility="south",
+        record_number=f"R-{number}",
+        mobile=f"+1503555{number % 4000:04d}" if number < 4000 else None,
+        email=f"sam{number}@example.org",
+        channels=["email"],
+    )
+
+
+def let_leases_run_out(house: House) -> set[UUID]:
+    """The sender is dead: what it held, named here, is judged now instead of in four minutes."""
+    with house.notifications.engine.begin() as conn:
+        held = conn.execute(
+            text(
+                "UPDATE message SET lease_until = clock_timestamp() - interval '1 second'"
+                " WHERE state = 'leased' RETURNING id"
+            )
+        )
+        return set(held.scalars())
+
+
+def wait_for_quiet(house: House, accepted: int) -> None:
+    """Wait until nothing is under way and everybody has a mentor; not to get there is a failure."""
+    deadline = time.monotonic() + 120
+    while True:
+        busy = {name: in_flight(house, name) for name in SERVICES}
+        placed = count(house, "matching", "SELECT count(*) FROM assignment")
+        told = count(house, "intake", "SELECT count(*) FROM discharge WHERE state = 'assigned'")
+        if not any(busy.values()) and placed == told == accepted:
+            return
+        assert time.monotonic() < deadline, f"not quiet: {busy}, {placed} placed, {told} told"
+        time.sleep(0.3)
+
+
+def assert_nothing_lost(house: House, accepted: list[str]) -> None:
+    """Everybody was written to, or it is said that nobody can know."""
+    rows: list[Any] = house.rows(
+        "notifications",
+        "SELECT discharge_id, purpose, state FROM message WHERE recipient = 'client'",
+    )
+    for purpose in ("first", "introduction"):
+        settled = {
+            str(row.discharge_id)
+            for row in rows
+            if row.purpose == purpose and row.state in ("handed_over", "delivered", "unconfirmed")
+        }
+        assert set(accepted) == settled, purpose
+    parked = sum(count(house, name, "SELECT count(*) FROM parked_key") for name in SERVICES)
+    assert 0 == parked
+
+
+def assert_nothing_doubled(delivered: list[dict[str, Any]]) -> None:
+    """Nobody got the same words twice, and no message left twice."""
+    bodies = Counter((m["to"], m["body"]) for m in delivered if m["to"].startswith("sam"))
+
+    assert [] == [pair for pair, times in bodies.items() if times > 1]
+    assert [] == [i for i, n in Counter(m["message_id"] for m in delivered).items() if n > 1]
+
+
+def published_twice(servers: str) -> int:
+    """Records that a relay sent again because it died before it could mark them."""
+    reader = KafkaReader(servers, f"counting-{uuid4()}", [t.name for t in TOPICS.values()])
+    seen: Counter[bytes] = Counter()
+    idle = 0
+    while idle < 15:
+        records = reader.poll(0.2)
+        idle = 0 if records else idle + 1
+        seen.update(dict(r.headers)["ce_id"] for r in records if not is_heartbeat(r))
+    reader.close()
+    return sum(seen.values()) - len(seen)
