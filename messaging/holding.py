@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from messaging.tables import HELD_TOPIC
 
 #: How long a look at the switches stands.
-LOOK_EVERY_SECONDS = 1.0
+LOOK_EVERY_SECONDS = 2.0
 
 
 class Holds:

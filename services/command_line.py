@@ -247,7 +247,7 @@ def _hold(options: argparse.Namespace) -> int:
         raise SettingsError("hold on needs --by and --because")
     said = {"by": options.by, "because": options.because, "now": participant.now()}
     holding.hold(participant.engine, options.topic, **said)
-    print(f"{options.topic} is held in {options.service} within a second")
+    print(f"{options.topic} is held in {options.service} within two seconds")
     return 0
 
 

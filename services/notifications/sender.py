@@ -63,6 +63,8 @@ THREADS = 6
 _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 #: A sender that has not recorded an outcome by then is taken for dead.
 LEASE = timedelta(minutes=4)
+#: How often a sender looks for what is due while others are leaving.
+LOOK_EVERY_SECONDS = 0.25
 #: How often a sender looks for leases that ran out.
 EXPIRE_EVERY_SECONDS = 1.0
 #: Purposes whose messages may lead to the card of an assignment.
@@ -128,16 +130,17 @@ class Sender:
     is_busy: bool = False
     _idle: dict[str, list[Channel]] = field(default_factory=dict)
     _expired_at: float = float("-inf")
+    _looked_at: float = float("-inf")
     _recording: Future[None] | None = None
     #: Hands over what was leased with the work that planned it, as soon as that is committed.
-    beside: Executor = field(default_factory=lambda: ThreadPoolExecutor(THREADS + 1))
-    _along: Future[None] | None = None
+    beside: Executor = field(default_factory=lambda: ThreadPoolExecutor(2 * THREADS))
+    _leaving: threading.Event = field(default_factory=threading.Event)
     _closing: threading.Event = field(default_factory=threading.Event)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS + 1))
 
     def step(self) -> bool:
         """Hand over one batch; True when more may be due."""
-        leased = self._lease()
+        leased = self._lease() if self._should_look() else []
         reached("lease.taken", leased)
         if leased:
             self.is_busy = True
@@ -171,7 +174,7 @@ class Sender:
         Whoever it is to was just read and locked: to read them again takes as long as sending. It
         is handed over as soon as this is committed, so that it has not long been looked at.
         """
-        if self.is_busy or (self._along is not None and not self._along.done()):
+        if self.is_busy or self._leaving.is_set():
             return
         planned = work.store.newly_due()
         if 0 < len(planned) <= THREADS:
@@ -181,17 +184,30 @@ class Sender:
             if leased:
                 work.afterwards.append(partial(self._send_beside, leased))
 
+    def _should_look(self) -> bool:
+        """Whether to ask what is due: what has woken this loop may be leaving already."""
+        now = time.monotonic()
+        if self._leaving.is_set() and now - self._looked_at < LOOK_EVERY_SECONDS:
+            return False
+        self._looked_at = now
+        return True
+
     def _send_beside(self, leased: list[Leased]) -> None:
         reached("lease.taken")
 
         def send() -> None:
             try:
-                self._record(self._hand_over_all(self.beside, leased))
+                try:
+                    results = self._hand_over_all(self.beside, leased)
+                finally:
+                    self._leaving.clear()
+                self._record(results)
             except Exception:
                 # Its lease runs out, and then it is unconfirmed: a person is asked.
                 log.exception("what became of messages could not be written")
 
-        self._along = self.beside.submit(send)
+        self._leaving.set()
+        self.beside.submit(send)
 
     def _hand_over_all(self, pool: Executor, leased: list[Leased]) -> list[tuple[Leased, Outcome]]:
         return list(zip(leased, pool.map(self._hand_over, leased), strict=True))
