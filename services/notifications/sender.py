@@ -135,6 +135,7 @@ class Sender:
     #: Hands over what was leased with the work that planned it, as soon as that is committed.
     beside: Executor = field(default_factory=lambda: ThreadPoolExecutor(2 * THREADS))
     _leaving: threading.Event = field(default_factory=threading.Event)
+    _others_wait: bool = False
     _closing: threading.Event = field(default_factory=threading.Event)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS + 1))
 
@@ -175,6 +176,7 @@ class Sender:
         is handed over as soon as this is committed, so that it has not long been looked at.
         """
         if self.is_busy or self._leaving.is_set():
+            self._others_wait = True
             return
         planned = work.store.newly_due()
         if 0 < len(planned) <= THREADS:
@@ -189,7 +191,7 @@ class Sender:
         now = time.monotonic()
         if self._leaving.is_set() and now - self._looked_at < LOOK_EVERY_SECONDS:
             return False
-        self._looked_at = now
+        self._looked_at, self._others_wait = now, False
         return True
 
     def _send_beside(self, leased: list[Leased]) -> None:
@@ -201,6 +203,8 @@ class Sender:
                     results = self._hand_over_all(self.beside, leased)
                 finally:
                     self._leaving.clear()
+                if self._others_wait:
+                    self.participant.wake()
                 self._record(results)
             except Exception:
                 # Its lease runs out, and then it is unconfirmed: a person is asked.
