@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo pictures check test test-running test-parts unit integration fault bench lock map samples clean
+.PHONY: help setup run demo pictures check test test-running test-parts unit integration fault mutants bench lock map samples clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -54,8 +54,12 @@ unit: setup ## tests that need no engine
 integration: setup ## tests on the real engines
 	$(BIN)/python -m pytest tests/integration tests/component
 
-fault: setup ## kill workers fifty times with work in flight
-	WARM_HANDOFF_KILLS=50 $(BIN)/python -m pytest -s tests/fault
+fault: setup ## kill workers fifty times with work in flight, and harm them in every gap, twice
+	WARM_HANDOFF_KILLS=50 WARM_HANDOFF_ACTIONS=kill,stop,raise,late,hang WARM_HANDOFF_TIMES=2 \
+		$(BIN)/python -m pytest -s tests/fault
+
+mutants: setup ## plant a bug at a time, and see that the tests find it
+	$(BIN)/python -m tests.fault.mutants
 
 bench: setup ## figures, as ratios within one run
 	$(BIN)/python -m bench

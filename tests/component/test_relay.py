@@ -1,0 +1,144 @@
+"""What is committed is published: once a broker takes it, by one relay, whenever it was begun."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.parking import KeyReleased
+from contracts.topics import TOPICS
+from messaging.broker import Record
+from messaging.relay import Relay
+from messaging.subscriber import Subscriber
+from messaging.unavailable import Unavailable
+from messaging.work import Work, new_traceparent
+from tests.house import MORNING, House
+
+
+def _said(center: House, key: UUID) -> KeyReleased:
+    return KeyReleased(
+        subject_id=key, service="matching", closed=False, released_at=MORNING, by=None, because=None
+    )
+
+
+def _say(center: House, key: UUID) -> None:
+    center.matching.transact(lambda work: [_said(center, key)])
+
+
+def _unpublished(center: House) -> int:
+    unsaid = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
+    return int(center.rows("matching", unsaid)[0][0])
+
+
+def _in_broker(center: House, key: UUID) -> int:
+    name = TOPICS["matching"].name
+    logs = [center.broker.log((name, n)) for n in range(center.broker.partitions)]
+    return len([record for log in logs for record in log if record.key == str(key).encode()])
+
+
+def test_what_the_broker_did_not_take_stays_unpublished(center: House) -> None:
+    center.settle()
+    key = uuid4()
+    _say(center, key)
+    relay = center.loops()["matching relay"]
+    center.broker.away = True
+
+    with pytest.raises(Unavailable):
+        relay.step()
+
+    assert 1 == _unpublished(center)
+    center.broker.away = False
+    relay.step()
+    assert (0, 1) == (_unpublished(center), _in_broker(center, key))
+
+
+def test_what_is_committed_late_is_published_though_later_ones_were(center: House) -> None:
+    center.settle()
+    slow, fast = uuid4(), uuid4()
+    relay = center.loops()["matching relay"]
+    with center.matching.engine.begin() as conn:
+        work = Work(center.matching, conn, new_traceparent())
+        work.say(_said(center, slow))
+        work.finish()
+        _say(center, fast)
+        relay.step()
+        assert (0, 1) == (_in_broker(center, slow), _in_broker(center, fast))
+
+    relay.step()
+
+    assert 1 == _in_broker(center, slow)
+
+
+def test_one_relay_stands_by_while_another_publishes(center: House) -> None:
+    center.settle()
+    first = center.loops()["matching relay"]
+    second = Relay("matching", center.matching.engine, center.broker.writer())
+    first.step()
+    key = uuid4()
+    _say(center, key)
+
+    second.step()
+    assert 1 == _unpublished(center)
+
+    first.close()
+    second.step()
+    second.close()
+    assert 1 == _in_broker(center, key)
+
+
+class Stale:
+    """A ``Consumer`` that still holds what was its own once."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self._records = records
+        self.sought: list[int] = []
+
+    def poll(self, wait_seconds: float) -> list[Record]:
+        """What it holds, once."""
+        records, self._records = self._records, []
+        return records
+
+    def joined(self) -> list[tuple[UUID, str, int]]:
+        """Nothing new."""
+        return []
+
+    def ours(self) -> set[tuple[str, int]]:
+        """As far as it knows."""
+        return set()
+
+    def hold(self, topics: Collection[str]) -> None:
+        """Nothing is held."""
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Where it is sent."""
+        self.sought.append(offset)
+
+    def hint(self, offsets: object) -> None:
+        """Nobody asks."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_one_who_lost_its_partitions_without_knowing_changes_nothing(center: House) -> None:
+    center.register(facility="south")
+    name = TOPICS["intake"].name
+    log = next(
+        log
+        for number in range(center.broker.partitions)
+        if len(log := center.broker.log((name, number))) > 2
+    )
+    held = [replace(record, end=len(log)) for record in log[:2]]
+    stored = "SELECT * FROM stored_offset ORDER BY topic_id, partition"
+    before = [row.next_offset for row in center.rows("matching", stored)]
+    applied = center.rows("matching", "SELECT count(*) FROM inbox")[0][0]
+    stale = Stale(held)
+
+    Subscriber(center.matching, lambda: stale).step()
+
+    assert before == [row.next_offset for row in center.rows("matching", stored)]
+    assert applied == center.rows("matching", "SELECT count(*) FROM inbox")[0][0]
+    assert [len(log)] == stale.sought

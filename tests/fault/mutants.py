@@ -1,0 +1,248 @@
+"""Planted bugs, each a change of one line, and the tests that must fail because of it.
+
+``make mutants`` plants each in a copy of the product, runs its tests until one fails, and prints
+how many trials that took. A bug that no test finds is a failure, and so is one that can no longer
+be planted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Tests that depend on chance are tried so often before the bug counts as missed.
+TRIALS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A line as it is, the bug that takes its place, and who must find it."""
+
+    name: str
+    breaks: str
+    file: str
+    line: str
+    bug: str
+    tests: str
+
+
+MUTANTS = (
+    Mutant(
+        name="the offset is stored before the batch",
+        breaks="G3",
+        file="messaging/subscriber.py",
+        line="            claimed = self._claim(conn, records)",
+        bug="            with self._participant.engine.begin() as own:"
+        " claimed = self._claim(own, records)",
+        tests="tests/component/test_consumer.py",
+    ),
+    Mutant(
+        name="no fence against one who lost its partitions",
+        breaks="G3",
+        file="messaging/subscriber.py",
+        line='    " AND stored.next_offset = given.first"',
+        bug='    ""',
+        tests="tests/component/test_relay.py",
+    ),
+    Mutant(
+        name="rows are marked before the broker has acknowledged",
+        breaks="G4",
+        file="messaging/relay.py",
+        line='        reached("relay.read")',
+        bug='        conn.execute(text("UPDATE outbox SET published_at = clock_timestamp()"))',
+        tests="tests/component/test_relay.py",
+    ),
+    Mutant(
+        name="relays pass over each other's rows instead of standing by",
+        breaks="G3",
+        file="messaging/relay.py",
+        line='            if not conn.execute(select(text(f"pg_try_advisory_lock({lock})")))'
+        ".scalar():",
+        bug="            if not lock:",
+        tests="tests/component/test_relay.py",
+    ),
+    Mutant(
+        name="the relay goes on after the last id it has seen",
+        breaks="G4",
+        file="messaging/relay.py",
+        line="        return conn.execute(_UNPUBLISHED).all()",
+        bug="        last = conn.engine.__dict__.setdefault('last', ['']); rows = [r for r in"
+        " conn.execute(_UNPUBLISHED).all() if str(r.event_id) > last[0]]; last[0] ="
+        " max([last[0], *(str(r.event_id) for r in rows)]); return rows",
+        tests="tests/component/test_relay.py",
+    ),
+    Mutant(
+        name="a number that was used twice passes for a repetition",
+        breaks="G3",
+        file="messaging/inbox.py",
+        line="        if known not in (None, envelope.event_id):",
+        bug="        if False:",
+        tests="tests/component/test_early.py",
+    ),
+    Mutant(
+        name="what was applied is applied again",
+        breaks="G3",
+        file="messaging/inbox.py",
+        line="        if one.envelope.seq <= self._seq(one.envelope):",
+        bug="        if False:",
+        tests="tests/component/test_early.py",
+    ),
+    Mutant(
+        name="an event does not wait for what it builds on",
+        breaks="G3",
+        file="messaging/inbox.py",
+        line="            if after.producer != me and known < after.seq:",
+        bug="            if False:",
+        tests="tests/component/test_early.py",
+    ),
+    Mutant(
+        name="what comes behind a parked event overtakes it",
+        breaks="G6",
+        file="messaging/inbox.py",
+        line="        if one.key in self._parked:",
+        bug="        if False:",
+        tests="tests/component/test_ops_pages.py tests/component/test_messages.py",
+    ),
+    Mutant(
+        name="a message is sent without a lease",
+        breaks="G5",
+        file="services/notifications/sender.py",
+        line='            "state": "leased",',
+        bug='            "state": "planned",',
+        tests="tests/component/test_messages.py",
+    ),
+    Mutant(
+        name="what nobody can know of is sent again",
+        breaks="G5",
+        file="services/notifications/sender.py",
+        line='                _set(work, row.id, "unconfirmed", reason="lease_expired")',
+        bug='                _set(work, row.id, "planned", reason="lease_expired")',
+        tests="tests/component/test_messages.py",
+    ),
+    Mutant(
+        name="a lease that ran out hands over all the same",
+        breaks="G5",
+        file="services/notifications/sender.py",
+        line="        if datetime.now(UTC) >= leased.until:",
+        bug="        if False:",
+        tests="tests/component/test_sending.py",
+    ),
+    Mutant(
+        name="consent is looked at when a message is planned, and not when it leaves",
+        breaks="G8",
+        file="services/notifications/sender.py",
+        line="        reason = forbids(standing)",
+        bug="        reason = None",
+        tests="tests/component/test_sending.py tests/component/test_messages.py",
+    ),
+    Mutant(
+        name="a consent that may be stale counts",
+        breaks="G8",
+        file="services/notifications/sender.py",
+        line="    .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), and_(_FREE, _HEARD)))",
+        bug="    .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), _FREE))",
+        tests="tests/component/test_sending.py",
+    ),
+    Mutant(
+        name="two mentors for one client",
+        breaks="G2",
+        file="services/matching/migrations/0001_matching.py",
+        line="        CREATE UNIQUE INDEX one_mentor ON assignment (client_id)"
+        " WHERE state <> 'ended';",
+        bug="        CREATE INDEX one_mentor ON assignment (client_id) WHERE state <> 'ended';",
+        tests="tests/component/test_offers.py tests/integration/test_places.py",
+    ),
+    Mutant(
+        name="a mentor over capacity",
+        breaks="G2",
+        file="services/matching/migrations/0001_matching.py",
+        line="        CREATE UNIQUE INDEX one_client_a_place ON assignment (mentor_id, place)",
+        bug="        CREATE INDEX one_client_a_place ON assignment (mentor_id, place)",
+        tests="tests/component/test_offers.py tests/integration/test_places.py",
+    ),
+    Mutant(
+        name="the broker is told by itself how far a reader is",
+        breaks="G3",
+        file="messaging/kafka.py",
+        line="            enable_auto_commit=False,",
+        bug="            enable_auto_commit=True, auto_commit_interval_ms=50,",
+        tests="tests/contract/test_broker.py",
+    ),
+    Mutant(
+        name="a record number is readable beside its seal",
+        breaks="G7",
+        file="services/intake/store.py",
+        line='        "record_token": record_token,',
+        bug='        "record_token": person.record_number,',
+        tests="tests/component/test_no_leak.py",
+    ),
+    Mutant(
+        name="an answer is given before what it says is safe",
+        breaks="G1",
+        file="messaging/work.py",
+        line="                    work.finish()",
+        bug="                    pass",
+        tests="tests/component/test_api_door.py",
+    ),
+    Mutant(
+        name="a discharge that is held is nobody's task",
+        breaks="G9",
+        file="services/intake/commands.py",
+        line='        work.store.open_task("held", discharge.id, discharge)',
+        bug="        pass",
+        tests="tests/component/test_held.py",
+    ),
+)
+
+
+def plant(mutant: Mutant, checkout: Path) -> None:
+    """Put the bug into a copy; raises ``LookupError`` where its line is not there just once."""
+    file = checkout / mutant.file
+    lines = file.read_text().split("\n")
+    if lines.count(mutant.line) != 1:
+        raise LookupError(f"{mutant.name}: its line is not once in {mutant.file}")
+    lines[lines.index(mutant.line)] = mutant.bug
+    file.write_text("\n".join(lines))
+
+
+def main(wanted: str = "") -> int:
+    """Try all, or those whose names hold a word; 1 when any was missed."""
+    missed = 0
+    for mutant in MUTANTS:
+        if wanted not in mutant.name:
+            continue
+        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+            _copy(Path(folder))
+            plant(mutant, Path(folder))
+            caught = next((n for n in range(1, TRIALS + 1) if _fails(mutant, Path(folder))), None)
+        said = f"caught in trial {caught}" if caught else f"MISSED in {TRIALS} trials"
+        print(f"{mutant.breaks} {mutant.name}: {said}", flush=True)
+        missed += caught is None
+    return 1 if missed else 0
+
+
+def _copy(folder: Path) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "hosting" / "built", folder / "hosting" / "built")
+    folder.chmod(0o755)
+
+
+def _fails(mutant: Mutant, folder: Path) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *mutant.tests.split()]
+    ran = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True)
+    # Only a test that failed has found something; one that could not be run has not.
+    return ran.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
