@@ -67,6 +67,12 @@ def _add_parked(
         released = parking.replay(participant, key, by=_who())
         return _see(prefix, released=int(released), failed=int(not released))
 
+    @pages.post("/ops/parked/try")
+    @needs_role(*may)
+    def rehearse() -> str:
+        found = parking.rehearse(participant, _key(request.form.get("key", "")))
+        return _parked(participant, shown, [], tried=_told(found))
+
     @pages.post("/ops/parked/replay-group")
     @needs_role(*may)
     def replay_group() -> Response:
@@ -98,7 +104,20 @@ def _add_parked(
         return _see(prefix, closed=int(closed), unchanged=int(not closed))
 
 
-def _parked(participant: Participant, shown: dict[str, Any], errors: list[tuple[str, str]]) -> str:
+def _told(found: parking.Rehearsal) -> str:
+    if found.failure is not None:
+        return f"It would fail again: {found.failure.handler}, {found.failure.error}."
+    says = ", ".join(f"{name} ({times})" for name, times in found.says.items())
+    return f"It would be applied and released, and say: {says or 'nothing'}. Nothing was changed."
+
+
+def _parked(
+    participant: Participant,
+    shown: dict[str, Any],
+    errors: list[tuple[str, str]],
+    *,
+    tried: str = "",
+) -> str:
     """Parked keys by cause: the largest group first, each group's oldest first."""
     # The list is in the order of time, and sorting keeps that within a cause.
     listed = sorted(parking.listed(participant), key=_cause)
@@ -112,7 +131,10 @@ def _parked(participant: Participant, shown: dict[str, Any], errors: list[tuple[
         total=len(listed),
         reasons=list(CLOSED_BECAUSE.items()),
         when=_when(participant),
-        done=[words.format(done[name]) for name, words in _DONE.items() if done[name]],
+        done=[
+            *([tried] if tried else []),
+            *(words.format(done[name]) for name, words in _DONE.items() if done[name]),
+        ],
         errors=errors,
     )
 

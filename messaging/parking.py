@@ -7,7 +7,8 @@ fire and its messages do not leave. ``python -m services parked`` shows, replays
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from contracts.event import EVENTS, Event
+from contracts.event import EVENTS, Event, type_of
 from contracts.parking import KeyParked, KeyReleased
 from messaging.broker import Record, record_from_json
 from messaging.inbox import Arrived, Conflict, Failure, Inbox, Unreadable
@@ -166,6 +167,48 @@ def waiting_records(participant: Participant, key: UUID) -> list[Record]:
         return _records(conn, key)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What a replay would do: how often each type of event would be said, or how it would fail."""
+
+    says: Mapping[str, int]
+    failure: Failure | None = None
+
+
+class _CalledOff(Exception):
+    """Ends a rehearsal, so that nothing of it stays."""
+
+
+def rehearse(participant: Participant, key: UUID) -> Rehearsal:
+    """Run what a replay would run, down to the last row, and take all of it back."""
+    said: list[Rehearsal] = []
+
+    def again(work: Work) -> Sequence[Event]:
+        _apply_parked(work, key)
+        work.finish()
+        types = Counter(type_of(one.event) for one in work.said)
+        said.append(Rehearsal(says=dict(sorted(types.items()))))
+        raise _CalledOff
+
+    try:
+        participant.transact(again)
+    except _CalledOff:
+        return said[-1]
+    except HandlerFailed as failed:
+        return Rehearsal(says={}, failure=failed.failure)
+    raise AssertionError("a rehearsal is always called off")
+
+
+def _apply_parked(work: Work, key: UUID) -> bool:
+    """Apply all that waits for a key that is still parked; False when it is not."""
+    if _locked(work, key) is None:
+        return False
+    inbox = Inbox(work, _unpark(work, key), freed=key)
+    work.store.load(inbox.events())
+    _apply_freed(work, inbox, key)
+    return True
+
+
 def replay(participant: Participant, key: UUID, *, by: UUID | None = None) -> bool:
     """Apply everything that waits for this key, in order, in one transaction.
 
@@ -174,13 +217,8 @@ def replay(participant: Participant, key: UUID, *, by: UUID | None = None) -> bo
     """
 
     def again(work: Work) -> Sequence[Event]:
-        if _locked(work, key) is None:
-            return ()
-        records = _unpark(work, key)
-        inbox = Inbox(work, records, freed=key)
-        work.store.load(inbox.events())
-        _apply_freed(work, inbox, key)
-        _released(work, key, closed=False, by=by)
+        if _apply_parked(work, key):
+            _released(work, key, closed=False, by=by)
         return ()
 
     try:

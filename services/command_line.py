@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         loader.add_argument("action", choices=["load"])
         loader.add_argument("file", type=Path)
     parked = add("parked", _parked, "look at parked keys, replay or close them")
-    parked.add_argument("action", choices=["list", "show", "replay", "close"])
+    parked.add_argument("action", choices=["list", "show", "try", "replay", "close"])
     parked.add_argument("service", choices=SERVICES, nargs="?")
     parked.add_argument("key", type=UUID, nargs="?")
     reasons = parking.CLOSED_BECAUSE
@@ -214,6 +214,15 @@ def _parked(options: argparse.Namespace) -> int:
             headers = {name: value.decode(errors="replace") for name, value in record.headers}
             place = f"{record.topic}/{record.partition}/{record.offset}"
             print(json.dumps({"at": place, "headers": headers}))
+        return 0
+    if options.action == "try":
+        found = parking.rehearse(participant, options.key)
+        if found.failure is not None:
+            print(f"it would fail again: {found.failure.handler} {found.failure.error}")
+            return 1
+        print("it would be applied and released; nothing was changed. It would say:")
+        for name, times in found.says.items():
+            print(f"  {name} {times}")
         return 0
     if options.action == "replay":
         good = parking.replay(participant, options.key)

@@ -122,7 +122,7 @@ def test_a_number_that_is_used_twice_sets_the_subject_aside(house: House) -> Non
     assert [(client, "Conflict", 2)] == [
         (one.key, one.error, one.events) for one in parking.listed(house.intake)
     ]
-    assert 2 == _count(house, "inbox")
+    assert (2, 0) == (_count(house, "inbox"), _count(house, "early"))
     parking.close(house.intake, client, because="not_ours")
     assert 3 == _count(house, "inbox")
 

@@ -20,9 +20,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
 from contracts.event import Event
+from contracts.topics import TOPICS
 from hosting.accounts import IDLE_FOR
 from hosting.sign_in import SEEN_EVERY
 from messaging import parking
+from messaging.broker import Outgoing
+from messaging.inbox import Failure
 from messaging.work import Work
 from services.intake.flow import LISTS
 from services.notifications.channels import Outcome
@@ -79,7 +82,7 @@ def fill(house: House) -> dict[str, str]:
 def client_of(house: House, discharge_id: str) -> UUID:
     """The key of a discharge's events."""
     [(key,)] = house.rows("intake", f"SELECT client_id FROM discharge WHERE id = '{discharge_id}'")
-    return UUID(str(key))
+    return key
 
 
 def park(house: House, service: str, discharge_id: str, name: str = "told") -> UUID:
@@ -320,6 +323,39 @@ def test_parked_keys_are_grouped_replayed_and_given_up(center: House, service: s
     assert 4 == len(bodies)
     assert all(re.search(r'"by": "[\w-]{36}"', body) for body in bodies)
     assert 1 == sum('"because": "not_ours"' in body for body in bodies)
+
+
+def test_a_replay_can_be_tried_without_effect(center: House) -> None:
+    story = enter(center, 1)
+    key = park(center, "matching", story["id"])
+    center.api().post(f"/api/discharges/{story['id']}/cancel")
+    center.settle()
+    before = [center.rows("matching", f"SELECT count(*) FROM {t}")[0][0] for t in KEPT]
+    browser, at = center.browser("operations", app=center.matching_app()), "/matching/ops/parked"
+
+    page = send(browser, at, f"{at}/try", key=key).get_data(as_text=True)
+    found = parking.rehearse(center.matching, key)
+
+    assert "It would be applied and released, and say: AssignmentEnded (1)" in page
+    assert {"AssignmentEnded": 1} == found.says
+    assert before == [center.rows("matching", f"SELECT count(*) FROM {t}")[0][0] for t in KEPT]
+    assert [1] == [one.attempts for one in parking.listed(center.matching)]
+
+
+def test_a_try_tells_how_a_replay_would_fail(center: House) -> None:
+    key, topic = uuid4(), TOPICS["intake"].name
+    spoilt = Outgoing(topic=topic, key=str(key).encode(), value=b"", headers=[])
+    center.broker.writer().send([spoilt])
+    center.settle()
+
+    before = parking.listed(center.matching)
+    found = parking.rehearse(center.matching, key)
+
+    assert Failure(handler="reading", error="BadEnvelope") == found.failure
+    assert before == parking.listed(center.matching)
+
+
+KEPT = ("outbox", "inbox", "parked_event", "parked_key", "timer")
 
 
 def version(house: House, service: str, key: UUID) -> str:

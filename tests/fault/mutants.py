@@ -241,7 +241,7 @@ def _fails(mutant: Mutant, folder: Path) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-x", *mutant.tests.split()]
     ran = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True)
     # Only a test that failed has found something; one that could not be run has not.
-    return ran.returncode == 1
+    return ran.returncode == 1 and "\nFAILED " in ran.stdout
 
 
 if __name__ == "__main__":
