@@ -59,7 +59,12 @@ class Turn:
 class Worker:
     """A service's worker process."""
 
-    def __init__(self, turns: Sequence[Turn], database: Engine) -> None:
+    def __init__(
+        self, turns: Sequence[Turn], database: Engine, first: Callable[[], object] = lambda: None
+    ) -> None:
+        """``first`` is done before any loop begins, again until it does not raise."""
+        self._first = first
+        self._has_begun = False
         self._turns = turns
         self._database = database
         self._stop = threading.Event()
@@ -76,6 +81,7 @@ class Worker:
             signal.signal(number, lambda *_: self._end())
         server = make_server(host, port, self._health, threaded=True, request_handler=_Quiet)
         threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+        self._do_first()
         threads = [
             threading.Thread(target=self._keep_going, args=(turn,), name=turn.loop.name)
             for turn in self._turns
@@ -94,6 +100,22 @@ class Worker:
         self._stop.set()
         for turn in self._turns:
             turn.woken.set()
+
+    def _do_first(self) -> None:
+        pause = 0.1
+        while not self._stop.is_set():
+            try:
+                self._first()
+                break
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                log.warning("the worker waits for an engine before it begins")
+            self._stop.wait(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        self._has_begun = True
+        for turn in self._turns:
+            turn.done_at = time.monotonic()
 
     def _keep_going(self, turn: Turn) -> None:
         # One that hangs in its very first step has to be seen, too.
@@ -142,6 +164,8 @@ class Worker:
         return [b"not here\n"]
 
     def _trouble(self) -> str:
+        if not self._has_begun:
+            return "what comes first is not done"
         now = time.monotonic()
         for turn in self._turns:
             if turn.failing or now - turn.done_at > STALE_AFTER:

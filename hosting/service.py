@@ -19,8 +19,8 @@ from hosting.process import Loop, Turn, Worker
 from hosting.settings import ServiceSettings
 from hosting.wakeup import Listener, Waker
 from hosting.web import make_app
-from messaging import lag, metrics
-from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter
+from messaging import lag, metrics, restored
+from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter, read_to_the_end
 from messaging.relay import Relay
 from messaging.sealing import Keyring, MasterKeys, SearchTokens
 from messaging.subscriber import Subscriber
@@ -123,7 +123,8 @@ class Foundation:
             Turn(loop=measuring, rest_seconds=REST_SECONDS),
             Turn(loop=watch, rest_seconds=lag.REST_SECONDS),
         ]
-        worker = Worker(turns, self.database)
+        own = partial(read_to_the_end, servers, TOPICS[self.name])
+        worker = Worker(turns, self.database, first=partial(restored.notice, participant, own))
         # What the consumer and the timers commit is for the relay, and for the service's loops.
         listener = Listener(self.settings.database_url)
         for turn in hearing:

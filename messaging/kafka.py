@@ -164,16 +164,7 @@ class KafkaReader:
         # As the broker said with the records; the library knows it for as long as they are ours.
         ends = {place: self._consumer.highwater(place) or sys.maxsize for place in read}
         return [
-            Record(
-                topic=raw.topic,
-                topic_id=self._ids[raw.topic],
-                partition=raw.partition,
-                offset=raw.offset,
-                key=raw.key,
-                value=raw.value,
-                headers=tuple((name, value or b"") for name, value in raw.headers),
-                end=ends[place],
-            )
+            _record(raw, self._ids[raw.topic], ends[place])
             for place, group in read.items()
             for raw in group
         ]
@@ -369,27 +360,52 @@ def ensure_topics(servers: str, topics: Iterable[Topic], replication: int) -> li
 
 def read_ids(servers: str, topics: Iterable[Topic]) -> dict[str, frozenset[UUID]] | None:
     """The ids of all events that lie in each publisher's topic now; None while Kafka is away."""
+    try:
+        return {
+            topic.publisher: frozenset(
+                event_id
+                for record in read_to_the_end(servers, topic, {})
+                for event_id in _event_ids(record.headers)
+            )
+            for topic in topics
+        }
+    except Unavailable:
+        return None
+
+
+def read_to_the_end(servers: str, topic: Topic, begin: Mapping[int, int]) -> list[Record]:
+    """What lies in a topic now, each partition from the offset given for it or its beginning.
+
+    Raises ``Unavailable`` while the broker is away.
+    """
+    [topic_id] = topic_ids(servers, [topic.name]).values()
     consumer = KafkaConsumer(
         bootstrap_servers=servers.split(","),
         api_version=API_VERSION,
         request_timeout_ms=10_000,
         reconnect_backoff_max_ms=RECONNECT_MS,
         enable_auto_commit=False,
+        auto_offset_reset="earliest",
     )
     try:
-        return {topic.publisher: frozenset(_ids(consumer, topic)) for topic in topics}
-    except KafkaError:
-        return None
+        return list(_to_the_end(consumer, topic, topic_id, begin))
+    except KafkaError as error:
+        raise Unavailable("the broker went away while it was read") from error
     finally:
         consumer.close(autocommit=False)
 
 
-def _ids(consumer: KafkaConsumer, topic: Topic) -> Iterator[UUID]:
+def _to_the_end(
+    consumer: KafkaConsumer, topic: Topic, topic_id: UUID, begin: Mapping[int, int]
+) -> Iterator[Record]:
     places = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
     consumer.assign(places)
     begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
-    left = {place for place in places if begins[place] < ends[place]}
-    consumer.seek_to_beginning(*places)
+    at = {place: max(begins[place], begin.get(place.partition, 0)) for place in places}
+    left = {place for place in places if at[place] < ends[place]}
+    consumer.assign(list(left))
+    for place in left:
+        consumer.seek(place, at[place])
     heard_at = time.monotonic()
     while left:
         # Neither a poll nor a position says that the broker has gone: both would wait for ever.
@@ -397,10 +413,23 @@ def _ids(consumer: KafkaConsumer, topic: Topic) -> Iterator[UUID]:
             raise KafkaTimeoutError("the broker went away while it was read")
         for place, group in consumer.poll(timeout_ms=500).items():
             heard_at = time.monotonic()
-            for record in group:
-                yield from _event_ids(record.headers)
+            for raw in group:
+                yield _record(raw, topic_id, ends[place])
             if group[-1].offset + 1 >= ends[place]:
                 left.discard(place)
+
+
+def _record(raw: Any, topic_id: UUID, end: int) -> Record:
+    return Record(
+        topic=raw.topic,
+        topic_id=topic_id,
+        partition=raw.partition,
+        offset=raw.offset,
+        key=raw.key,
+        value=raw.value,
+        headers=tuple((name, value or b"") for name, value in raw.headers),
+        end=end,
+    )
 
 
 def _event_ids(headers: Iterable[tuple[str, bytes]]) -> Iterator[UUID]:

@@ -135,14 +135,19 @@ def attempt(participant: Participant, key: UUID, name: str, command: Command) ->
         failure = _failure(name, error)
 
         def park(work: Work) -> Sequence[Event]:
-            row = {"key": key, "parked_at": work.now, "attempts": 1}
-            row |= {"handler": failure.handler, "error": failure.error}
-            mine = insert(PARKED_KEY).values(row).on_conflict_do_nothing()
-            if work.conn.execute(mine.returning(PARKED_KEY.c.key)).first() is not None:
-                _tell(work, key, failure)
+            set_aside(work, key, failure)
             return ()
 
         participant.transact(park)
+
+
+def set_aside(work: Work, key: UUID, failure: Failure) -> None:
+    """Park a key without a record, and tell; one that is parked already stays as it is."""
+    row = {"key": key, "parked_at": work.now, "attempts": 1}
+    row |= {"handler": failure.handler, "error": failure.error}
+    mine = insert(PARKED_KEY).values(row).on_conflict_do_nothing()
+    if work.conn.execute(mine.returning(PARKED_KEY.c.key)).first() is not None:
+        _tell(work, key, failure)
 
 
 def listed(participant: Participant) -> list[Parked]:

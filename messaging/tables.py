@@ -23,12 +23,16 @@ METADATA = MetaData()
 
 _MOMENT = DateTime(timezone=True)
 
-#: One row: this database's epoch as a producer.
+#: One row: this database's epoch as a producer, which database that is, and how far the service's
+#: own topic was read back, by partition.
 EPOCH = Table(
     "epoch",
     METADATA,
     Column("one", Boolean, primary_key=True),
     Column("epoch", Integer, nullable=False),
+    Column("system", BigInteger),
+    Column("timeline", Integer),
+    Column("read_back", JSONB, nullable=False),
 )
 
 #: How many events were said about each key.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from psycopg import Connection, connect
@@ -42,9 +42,11 @@ def keep(settings: Mapping[str, str]) -> dict[str, Kept]:
     return kept
 
 
-def put_back(settings: Mapping[str, str], kept: Mapping[str, Kept]) -> None:
+def put_back(
+    settings: Mapping[str, str], kept: Mapping[str, Kept], among: Iterable[str] = DATABASES
+) -> None:
     """Let the databases hold what was kept, and nothing else; nothing at all where nothing was."""
-    for name in DATABASES:
+    for name in among:
         with _connected(settings[name]) as conn:
             names = SQL(", ").join(map(Identifier, _tables(conn)))
             conn.execute(SQL("TRUNCATE {}").format(names))

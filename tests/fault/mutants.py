@@ -180,7 +180,7 @@ MUTANTS = (
         file="services/intake/store.py",
         line='        "record_token": record_token,',
         bug='        "record_token": person.record_number,',
-        tests="tests/component/test_no_leak.py",
+        tests="tests/integration/test_canary.py",
     ),
     Mutant(
         name="an answer is given before what it says is safe",

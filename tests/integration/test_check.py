@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from contracts.topics import TOPICS
+from messaging.heartbeats import is_heartbeat
 from services.check import Evidence, gather, judge
 from tests.house import House
 
@@ -44,6 +45,7 @@ def evidence_of(house: House) -> Evidence:
             UUID(dict(record.headers)["ce_id"].decode())
             for partition in range(house.broker.partitions)
             for record in house.broker.log((topic.name, partition))
+            if not is_heartbeat(record)
         )
         for topic in TOPICS.values()
     }

@@ -1,0 +1,97 @@
+"""Notice that a database was restored to an earlier time, before it says or hears anything.
+
+What it has said since is still in its own topic. A restored service reads that back: each subject
+about whom it has lost events is set aside, because nobody but a person can know what was decided;
+and a new epoch begins, in which no number means another event than it did before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, select, text, update
+
+from contracts.envelope import BadEnvelope, from_headers
+from contracts.event import Event
+from messaging import heartbeats, parking
+from messaging.broker import Record
+from messaging.inbox import Failure
+from messaging.rows import among
+from messaging.tables import EPOCH, OUTBOX, STREAM
+from messaging.work import Participant, Work
+
+log = logging.getLogger(__name__)
+
+#: Reads the service's own topic to its end, each partition from the offset that is given for it.
+ReadBack = Callable[[Mapping[int, int]], Iterable[Record]]
+LOST = Failure(handler="restored", error="EventsLost")
+
+
+def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
+    """Begin a new epoch if this database is not the one that has spoken last.
+
+    The subjects about whom events were lost, who are set aside. Raises ``Unavailable`` while the
+    broker is away: a service must not go on without knowing.
+    """
+    lost: list[UUID] = []
+
+    def command(work: Work) -> Iterable[Event]:
+        conn = work.conn
+        # Workers that start together notice one after the other.
+        epoch = conn.execute(select(EPOCH).with_for_update()).one()
+        here = conn.execute(_HERE).one()
+        begin = {int(number): offset for number, offset in epoch.read_back.items()}
+        for row in conn.execute(_PUBLISHED):
+            begin[row.partition] = max(begin.get(row.partition, 0), row.next)
+        records = list(read_back(begin))
+        lost[:] = _lost(conn, records)
+        is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
+        if lost or is_another:
+            conn.execute(update(EPOCH).values(epoch=EPOCH.c.epoch + 1))
+            conn.execute(delete(STREAM))
+            log.error("this database was restored", extra={"count": len(lost)})
+        ends = begin | {record.partition: record.offset + 1 for record in records}
+        now = {"system": here.system, "timeline": here.timeline, "read_back": ends}
+        conn.execute(update(EPOCH).values(now))
+        for key in lost:
+            # What is said of this has its numbers in the new epoch already.
+            parking.set_aside(work, key, LOST)
+        return ()
+
+    participant.transact(command)
+    return lost
+
+
+def _lost(conn: Connection, records: Iterable[Record]) -> list[UUID]:
+    """The subjects of events that were published and are not in the outbox, in order."""
+    said: dict[UUID, UUID] = {}
+    for record in records:
+        if heartbeats.is_heartbeat(record):
+            continue
+        try:
+            envelope = from_headers(record.headers, record.key)
+        except BadEnvelope:
+            # Whatever it is, it was not said here.
+            continue
+        said[envelope.event_id] = envelope.key
+    known = set(
+        conn.execute(select(OUTBOX.c.event_id).where(among(OUTBOX.c.event_id, said))).scalars()
+    )
+    return sorted({key for event_id, key in said.items() if event_id not in known})
+
+
+_HERE: Any = text(
+    "SELECT system_identifier AS system, timeline_id AS timeline"
+    " FROM pg_control_system(), pg_control_checkpoint()"
+)
+_PUBLISHED = (
+    select(
+        OUTBOX.c.published_partition.label("partition"),
+        (func.max(OUTBOX.c.published_offset) + 1).label("next"),
+    )
+    .where(OUTBOX.c.published_partition.is_not(None))
+    .group_by(OUTBOX.c.published_partition)
+)

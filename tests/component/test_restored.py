@@ -1,0 +1,94 @@
+"""A database that was restored to an earlier time is noticed, and nothing is decided twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from sqlalchemy import text
+
+from contracts.topics import TOPICS
+from messaging import parking, restored
+from tests.house import House
+from tests.kept import Kept, keep, put_back
+
+
+def _notice(center: House, service: str) -> list[object]:
+    """What a worker does before it begins."""
+    own = partial(center.broker.read_to_the_end, TOPICS[service].name)
+    return [*restored.notice(center.participants[service], own)]
+
+
+def _epoch(center: House, service: str) -> int:
+    return int(center.rows(service, "SELECT epoch FROM epoch")[0][0])
+
+
+@pytest.fixture(autouse=True)
+def _first_epoch(center: House) -> Iterator[None]:
+    """The databases of a test run are shared, and their epoch stays."""
+    yield
+    for participant in center.participants.values():
+        with participant.engine.begin() as conn:
+            first = "UPDATE epoch SET epoch = 1, system = NULL, timeline = NULL, read_back = '{}'"
+            conn.execute(text(first))
+
+
+def _go_back(center: House, service: str, to: dict[str, Kept]) -> None:
+    put_back(center.settings, to, [f"{service.upper()}_DATABASE_URL"])
+    center.restart(service)
+
+
+def test_a_start_like_any_other_changes_nothing(center: House) -> None:
+    center.register(facility="south")
+
+    assert [[], []] == [_notice(center, "matching") for _ in range(2)]
+
+    assert 1 == _epoch(center, "matching")
+    assert 0 == center.rows("matching", "SELECT count(*) FROM parked_key")[0][0]
+
+
+@pytest.mark.parametrize("service", ["intake", "matching", "notifications"])
+def test_what_was_lost_is_set_aside_and_everybody_else_flows(center: House, service: str) -> None:
+    before = center.register(facility="south", record_number="R-1")
+    _notice(center, service)
+    earlier = keep(center.settings)
+    lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
+    said = len(center.network.letters)
+
+    _go_back(center, service, earlier)
+    found = _notice(center, service)
+    center.settle()
+
+    lost_client = center.rows("matching", "SELECT client_id FROM assignment")
+    assert found
+    assert 2 == _epoch(center, service)
+    listed = parking.listed(center.participants[service])
+    assert {"restored"} == {one.handler for one in listed}
+    assert set(found) == {one.key for one in listed}
+    # Nobody is written to twice, and nobody is given another mentor, until a person has looked.
+    assert said == len(center.network.letters)
+    assert len({row.client_id for row in lost_client}) == len(lost_client)
+    later = center.register(facility="south", record_number="R-3", mobile="+15035550188")
+    assert "assigned" == later["state"]
+    if service != "intake":
+        assert "parked" == center.story(lost["id"], "south")["state"]
+    assert "assigned" == center.story(before["id"], "south")["state"]
+    assert [] == _notice(center, service)
+    assert 2 == _epoch(center, service)
+
+
+def test_another_database_under_the_same_name_begins_an_epoch(center: House) -> None:
+    center.register(facility="south")
+    _notice(center, "matching")
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("UPDATE epoch SET timeline = timeline - 1"))
+
+    assert [] == _notice(center, "matching")
+
+    assert 2 == _epoch(center, "matching")
+    story = center.register(facility="south", record_number="R-2", mobile="+15035550199")
+    assert "assigned" == story["state"]
+    for name in center.participants:
+        assert 0 == center.rows(name, "SELECT count(*) FROM parked_key")[0][0]
+        assert 0 == center.rows(name, "SELECT count(*) FROM early")[0][0]
