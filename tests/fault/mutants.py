@@ -175,11 +175,12 @@ MUTANTS = (
         tests="tests/contract/test_broker.py",
     ),
     Mutant(
-        name="a record number is readable beside its seal",
+        name="what was said to somebody is kept unsealed",
         breaks="G7",
-        file="services/intake/store.py",
-        line='        "record_token": record_token,',
-        bug='        "record_token": person.record_number,',
+        file="services/notifications/sender.py",
+        line='            "said": to_json(work.keys.seal(said, "contact", owner,'
+        ' f"message/{row.id}/said")),',
+        bug='            "said": said,',
         tests="tests/integration/test_canary.py",
     ),
     Mutant(

@@ -156,6 +156,8 @@ class Trials:
 
     def _end(self, service: str) -> None:
         process = self.workers.running[service]
+        # One that came by its point after all stands still now.
+        process.send_signal(signal.SIGCONT)
         process.terminate()
         process.wait(30)
 
@@ -243,5 +245,7 @@ def _apply_what_was_set_aside(house: House) -> int:
     keys: list[tuple[str, UUID]] = [
         (name, one.key) for name in SERVICES for one in parking.listed(house.participants[name])
     ]
-    assert all(parking.replay(house.participants[name], key) for name, key in keys)
+    for name, key in keys:
+        again = parking.rehearse(house.participants[name], key).failure
+        assert parking.replay(house.participants[name], key), f"{name}: {again}"
     return len(keys)
