@@ -402,6 +402,8 @@ def _to_the_end(
     consumer.assign(places)
     begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
     at = {place: max(begins[place], begin.get(place.partition, 0)) for place in places}
+    # A topic that was made again may not be as long as the one that was read before.
+    at = {place: offset if offset <= ends[place] else begins[place] for place, offset in at.items()}
     left = {place for place in places if at[place] < ends[place]}
     consumer.assign(list(left))
     for place in left:

@@ -12,7 +12,14 @@ import pytest
 from contracts.topics import Topic
 from deploy.local.ports import free_ports
 from messaging.broker import Consumer, Outgoing, Producer, Record, Written
-from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter, ensure_topics, topic_ids
+from messaging.kafka import (
+    KafkaBacklog,
+    KafkaReader,
+    KafkaWriter,
+    ensure_topics,
+    read_to_the_end,
+    topic_ids,
+)
 from messaging.memory import MemoryBroker
 from messaging.unavailable import Unavailable
 
@@ -273,6 +280,24 @@ def _next_offsets(
 
 def _offset(written: Written) -> int:
     return written.offset
+
+
+def test_a_topic_is_read_to_its_end_from_where_one_was(engines: dict[str, str]) -> None:
+    servers, name = engines["KAFKA_SERVERS"], f"suite-{uuid4().hex[:12]}"
+    made = Topic(name=name, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
+    ensure_topics(servers, [made], 1)
+    writer = KafkaWriter(servers, "suite")
+    writer.send(_records(name, 30))
+    writer.close()
+
+    everything = read_to_the_end(servers, made, {})
+    longest = max(everything, key=lambda record: record.end)
+    rest = read_to_the_end(servers, made, {longest.partition: longest.end - 1})
+    # Of a topic that was longer once, before it was made again, all is read.
+    again = read_to_the_end(servers, made, {longest.partition: longest.end + 7})
+
+    assert 30 == len(everything) == len(again)
+    assert [longest.end - 1] == [r.offset for r in rest if r.partition == longest.partition]
 
 
 def test_a_backlog_says_that_the_broker_is_away() -> None:

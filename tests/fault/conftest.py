@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from kafka.admin import KafkaAdminClient
 from sqlalchemy import create_engine
 
 from contracts.topics import TOPICS
@@ -17,6 +18,7 @@ from messaging.kafka import ensure_topics
 from services.matching.mentors import load_roster
 from tests.fault.workers import SERVICES, Workers
 from tests.house import DEMO, House
+from tests.running import eventually
 
 HEADER = (
     "code,called,mobile,email,opted_in_at,opted_in_how,time_zone,languages,moud_friendly,"
@@ -27,7 +29,7 @@ HEADER = (
 @pytest.fixture
 def workers(engines: dict[str, str], house: House, tmp_path: Path) -> Iterator[Workers]:
     """All three workers on real engines, with a roster that has a place for everybody."""
-    ensure_topics(engines["KAFKA_SERVERS"], TOPICS.values(), 1)
+    _make_topics_anew(engines["KAFKA_SERVERS"])
     owner = create_engine(engines["ACCESS_OWNER_URL"])
     move_to(owner, next_morning(datetime.now(UTC)))
     owner.dispose()
@@ -49,6 +51,19 @@ def workers(engines: dict[str, str], house: House, tmp_path: Path) -> Iterator[W
         yield started
     finally:
         started.stop()
+
+
+def _make_topics_anew(servers: str) -> None:
+    """What lies in them was said by databases that are empty now."""
+    names = {topic.name for topic in TOPICS.values()}
+    admin = KafkaAdminClient(bootstrap_servers=servers.split(","))
+    try:
+        if there := names & set(admin.list_topics()):
+            admin.delete_topics(sorted(there))
+            eventually(lambda: not names & set(admin.list_topics()), otherwise="topics stay")
+    finally:
+        admin.close()
+    ensure_topics(servers, TOPICS.values(), 1)
 
 
 def _roster() -> str:
