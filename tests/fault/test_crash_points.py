@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from uuid import UUID, uuid4
@@ -107,14 +108,19 @@ class Trials:
         self.enter()
         if "timer.due" in points.values():
             self._let_a_timer_be_due()
-        for service, point in points.items():
+
+        def come_to_harm(service: str) -> None:
             try:
-                eventually(lambda s=service: self._has_passed(s, seen[s]), seconds=25)  # type: ignore[misc]
+                eventually(lambda: self._has_passed(service, seen[service]), seconds=25)
             except AssertionError:
-                self.missed.append(f"{service} {point} {action}")
-                continue
-            self.fired[point] += 1
+                self.missed.append(f"{service} {points[service]} {action}")
+                return
+            self.fired[points[service]] += 1
             self._let_it_come_to_harm(service, action)
+
+        # One that stands still says nothing that would bring another to its point.
+        with ThreadPoolExecutor(len(points)) as pool:
+            list(pool.map(come_to_harm, points))
         for service in points:
             if action == "kill":
                 self._begin_again(service)
@@ -159,7 +165,8 @@ class Trials:
         # One that came by its point after all stands still now.
         process.send_signal(signal.SIGCONT)
         process.terminate()
-        process.wait(30)
+        # Once in a while the library waits for half a minute for what came while it stood still.
+        process.wait(60)
 
     def _has_passed(self, service: str, since: int) -> bool:
         with self.workers.log(service).open("rb") as log:
