@@ -57,6 +57,7 @@ MAY = {
         for prefix in ("", "/matching", "/messages")
         for method, page in (
             ("GET", "parked"),
+            ("POST", "parked/try"),
             ("POST", "parked/replay"),
             ("POST", "parked/replay-group"),
             ("POST", "parked/close"),
