@@ -141,7 +141,9 @@ class Subscriber:
         if key in failing:
             # Parking it failed as well: nothing more can be done for it without losing it.
             raise cause
-        self._fuse.failed(key)
+        # A record that cannot be read is no sign that something is wrong with this service.
+        if failure.handler != "reading":
+            self._fuse.failed(key)
         log.warning("an event cannot be handled", exc_info=cause)
         self._take(records, {**failing, key: failure})
 
