@@ -47,7 +47,8 @@ def value(name: str, **labels: str) -> float:
 def age(name: str, **labels: str) -> float:
     """How long ago a moment was, as a rule of Prometheus asks; infinite for none."""
     moment = value(name, **labels)
-    return round(time.time() - moment) if moment else float("inf")
+    # To ten seconds: a busy machine takes some of them.
+    return round(time.time() - moment, -1) if moment else float("inf")
 
 
 def test_nothing_waits_in_an_empty_house(center: House, count: Callable[[str], None]) -> None:
