@@ -208,10 +208,15 @@ def _apply_parked(work: Work, key: UUID) -> bool:
     """Apply all that waits for a key that is still parked; False when it is not."""
     if _locked(work, key) is None:
         return False
+    _apply_freed(work, _unparked(work, key), key)
+    return True
+
+
+def _unparked(work: Work, key: UUID) -> Inbox:
+    """The inbox over what waits for a key, which is parked no longer; its rows are loaded."""
     inbox = Inbox(work, _unpark(work, key), freed=key)
     work.store.load(inbox.events())
-    _apply_freed(work, inbox, key)
-    return True
+    return inbox
 
 
 def replay(participant: Participant, key: UUID, *, by: UUID | None = None) -> bool:
@@ -269,9 +274,7 @@ def close(
         if row is None or seen not in (None, _seen(row)):
             return ()
         log.warning("a parked key is closed by a person", extra={"handler": row.handler})
-        records = _unpark(work, key)
-        inbox = Inbox(work, records, freed=key)
-        work.store.load(inbox.events())
+        inbox = _unparked(work, key)
         for ready in inbox.skip_first() if _is_of_record(row) else ():
             _react(work, ready)
         _apply_freed(work, inbox, key)

@@ -20,7 +20,7 @@ from hosting.auth import make_token
 from hosting.database import engine_for, migrate
 from hosting.logs import set_up
 from hosting.settings import SettingsError
-from messaging import holding, parking
+from messaging import holding, hops, parking
 from messaging.kafka import ensure_topics
 from services.revealing import reveals
 from services.roles import ROLES
@@ -242,9 +242,8 @@ def _parked(options: argparse.Namespace) -> int:
 def _hold(options: argparse.Namespace) -> int:
     participant = _service(options.service).build().participant
     if options.action == "list":
-        with participant.engine.connect() as conn:
-            for row in holding.held(conn):
-                print(f"{row.topic} since {row.since:%Y-%m-%d %H:%M} by {row.by}: {row.because}")
+        for row in hops.held(participant):
+            print(f"{row.topic} since {row.since:%Y-%m-%d %H:%M} by {row.by}: {row.because}")
         return 0
     if options.topic is None:
         raise SettingsError(f"hold {options.action} needs a topic")
