@@ -18,14 +18,14 @@ from messaging.work import Work, new_traceparent
 from tests.house import MORNING, House
 
 
-def _said(center: House, key: UUID) -> KeyReleased:
+def _said(key: UUID) -> KeyReleased:
     return KeyReleased(
         subject_id=key, service="matching", closed=False, released_at=MORNING, by=None, because=None
     )
 
 
 def _say(center: House, key: UUID) -> None:
-    center.matching.transact(lambda work: [_said(center, key)])
+    center.matching.transact(lambda work: [_said(key)])
 
 
 def _unpublished(center: House) -> int:
@@ -61,7 +61,7 @@ def test_what_is_committed_late_is_published_though_later_ones_were(center: Hous
     relay = center.loops()["matching relay"]
     with center.matching.engine.begin() as conn:
         work = Work(center.matching, conn, new_traceparent())
-        work.say(_said(center, slow))
+        work.say(_said(slow))
         work.finish()
         _say(center, fast)
         relay.step()

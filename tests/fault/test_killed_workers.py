@@ -15,13 +15,10 @@ from uuid import UUID
 import requests
 from sqlalchemy import text
 
-from contracts.topics import TOPICS
-from messaging.kafka import read_ids
-from services.check import gather, judge
 from tests.fault.workers import (
     SERVICES,
     Workers,
-    assert_nothing_doubled,
+    assert_every_guarantee_holds,
     assert_nothing_lost,
     count,
     in_flight,
@@ -95,15 +92,7 @@ def test_killed_workers_lose_nothing_and_double_nothing(
     assert sum(workers.absorbed.values()) > 0, "no kill was absorbed: the test proves nothing"
     assert_nothing_lost(house, accepted)
     _assert_unconfirmed(house, expired)
-    delivered = requests.get(f"{engines['SANDBOX_URL']}/messages.json", timeout=10).json()
-    assert_nothing_doubled(delivered)
-    evidence = gather(
-        engines,
-        now=house.clock.now,
-        in_kafka=read_ids(engines["KAFKA_SERVERS"], TOPICS.values()),
-        delivered=delivered,
-    )
-    assert {} == {v.guarantee: v.violations for v in judge(evidence) if v.violations}
+    assert_every_guarantee_holds(house, engines)
 
 
 @contextmanager

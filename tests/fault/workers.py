@@ -19,7 +19,8 @@ from sqlalchemy import text
 
 from contracts.topics import TOPICS
 from messaging.heartbeats import is_heartbeat
-from messaging.kafka import KafkaReader
+from messaging.kafka import KafkaReader, read_ids
+from services.check import gather, judge
 from services.intake.bodies import DischargeBody, read_body
 from tests.house import House, a_discharge
 
@@ -194,6 +195,19 @@ def assert_nothing_doubled(delivered: list[dict[str, Any]]) -> None:
 
     assert [] == [pair for pair, times in bodies.items() if times > 1]
     assert [] == [i for i, n in Counter(m["message_id"] for m in delivered).items() if n > 1]
+
+
+def assert_every_guarantee_holds(house: House, engines: dict[str, str]) -> None:
+    """What ``check`` judges, once all is quiet; and nobody got anything twice."""
+    delivered = requests.get(f"{engines['SANDBOX_URL']}/messages.json", timeout=10).json()
+    assert_nothing_doubled(delivered)
+    evidence = gather(
+        engines,
+        now=house.clock.now,
+        in_kafka=read_ids(engines["KAFKA_SERVERS"], TOPICS.values()),
+        delivered=delivered,
+    )
+    assert {} == {v.guarantee: v.violations for v in judge(evidence) if v.violations}
 
 
 def published_twice(servers: str) -> int:
