@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -94,7 +95,7 @@ class Inbox:
         self._kept: dict[tuple[str, int, UUID, int], tuple[Arrived, UUID]] = {}
         self._behind: list[Arrived] = []
         self._applied: list[Arrived] = []
-        self._ids: dict[tuple[str, int, UUID, int], UUID] = {}
+        self._applied_now: dict[tuple[str, int, UUID, int], UUID] = {}
 
     def events(self) -> list[Event]:
         """Every event that may be applied in this batch, for loading what it needs."""
@@ -213,7 +214,7 @@ class Inbox:
     def _apply(self, one: Arrived, envelope: Envelope) -> Iterator[Arrived]:
         self._seqs[self._of(envelope)] = envelope.seq
         self._applied.append(one)
-        self._ids[self._id(envelope)] = envelope.event_id
+        self._applied_now[self._id(envelope)] = envelope.event_id
         self._count(one, "ok")
         yield one
         yield from self.release(envelope.key)
@@ -224,19 +225,20 @@ class Inbox:
             raise Conflict
 
     def _applied_there(self, envelope: Envelope) -> UUID | None:
-        """The event that was applied in this place; all that came again are looked up together."""
+        """The event that was applied in this place, in this batch or before."""
         place = self._id(envelope)
-        if place not in self._ids:
-            known = [self._id(_said(one)) for one in self.arrived if one.envelope is not None]
-            columns = zip(*known, strict=True)
-            given = dict(
-                zip(("producers", "epochs", "keys", "seqs"), map(list, columns), strict=True)
-            )
-            self._ids |= {
-                (row.producer, row.epoch, row.key, row.seq): row.event_id
-                for row in self._work.conn.execute(_APPLIED, given)
-            }
-        return self._ids.get(place)
+        return self._applied_now.get(place) or self._applied_before.get(place)
+
+    @cached_property
+    def _applied_before(self) -> dict[tuple[str, int, UUID, int], UUID]:
+        """Looked up together, once the first has come again: in most batches none does."""
+        known = [self._id(_said(one)) for one in self.arrived if one.envelope is not None]
+        columns = map(list, zip(*known, strict=True))
+        given = dict(zip(("producers", "epochs", "keys", "seqs"), columns, strict=True))
+        return {
+            (row.producer, row.epoch, row.key, row.seq): row.event_id
+            for row in self._work.conn.execute(_APPLIED, given)
+        }
 
     def _keep(self, one: Arrived, envelope: Envelope, waiting_on: UUID) -> None:
         place = self._id(envelope)
