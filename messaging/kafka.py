@@ -373,7 +373,7 @@ def read_ids(servers: str, topics: Iterable[Topic]) -> dict[str, frozenset[UUID]
         return None
 
 
-def read_to_the_end(servers: str, topic: Topic, begin: Mapping[int, int]) -> list[Record]:
+def read_to_the_end(servers: str, topic: Topic, begin: Mapping[int, int]) -> Iterator[Record]:
     """What lies in a topic now, each partition from the offset given for it or its beginning.
 
     Raises ``Unavailable`` while the broker is away.
@@ -388,7 +388,7 @@ def read_to_the_end(servers: str, topic: Topic, begin: Mapping[int, int]) -> lis
         auto_offset_reset="earliest",
     )
     try:
-        return list(_to_the_end(consumer, topic, topic_id, begin))
+        yield from _to_the_end(consumer, topic, topic_id, begin)
     except KafkaError as error:
         raise Unavailable("the broker went away while it was read") from error
     finally:

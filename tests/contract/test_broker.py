@@ -290,11 +290,11 @@ def test_a_topic_is_read_to_its_end_from_where_one_was(engines: dict[str, str]) 
     writer.send(_records(name, 30))
     writer.close()
 
-    everything = read_to_the_end(servers, made, {})
+    everything = list(read_to_the_end(servers, made, {}))
     longest = max(everything, key=lambda record: record.end)
-    rest = read_to_the_end(servers, made, {longest.partition: longest.end - 1})
+    rest = list(read_to_the_end(servers, made, {longest.partition: longest.end - 1}))
     # Of a topic that was longer once, before it was made again, all is read.
-    again = read_to_the_end(servers, made, {longest.partition: longest.end + 7})
+    again = list(read_to_the_end(servers, made, {longest.partition: longest.end + 7}))
 
     assert 30 == len(everything) == len(again)
     assert [longest.end - 1] == [r.offset for r in rest if r.partition == longest.partition]
