@@ -103,6 +103,16 @@ class KafkaWriter:
             return
 
 
+class _Unread:
+    """An answer of the library's that has come, and says so only to whoever waits for it."""
+
+    is_done = False
+
+    def __init__(self, answer: Any) -> None:
+        self.add_callback = answer.add_callback
+        self.add_errback = answer.add_errback
+
+
 def _outcome(future: Any) -> Written | Exception:
     if isinstance(future, KafkaError):
         failed: Exception = future
@@ -170,14 +180,19 @@ class KafkaReader:
         ]
 
     def _finish_joining(self) -> None:
-        """Keep the library from forgetting that it is joining the group.
+        """Keep the library from forgetting that it is joining the group, or that it has joined.
 
         A poll that ends between the two answers of a join, when the topics' metadata had changed,
-        leaves kafka-python 3.0.12 without partitions and without a heartbeat for ever.
+        leaves kafka-python 3.0.12 without partitions and without a heartbeat for ever. And an
+        answer that comes between two polls is thrown away: it joins anew, and so must all others,
+        which on a busy machine goes on and on.
         """
         group = self._consumer._coordinator
         if group.rejoining:
             group.rejoin_needed = True
+        joined = group._join_task
+        if joined is not None and joined.is_done:
+            group._join_task = _Unread(joined)
 
     def joined(self) -> list[tuple[UUID, str, int]]:
         """What became ours since this was last asked, to be asked after a poll."""

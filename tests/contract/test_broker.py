@@ -74,10 +74,10 @@ def _records(topic: str, count: int, keys: int = 5) -> list[Outgoing]:
 
 
 def _read(readers: list[Consumer], count: int, seconds: float = 20) -> list[Record]:
-    """Read until so many records came, or until nothing more comes."""
+    """Read until so many records came, however often each, or until nothing more comes."""
     found: list[Record] = []
     deadline = time.monotonic() + seconds
-    while len(found) < count and time.monotonic() < deadline:
+    while len({(r.partition, r.offset) for r in found}) < count and time.monotonic() < deadline:
         for reader in readers:
             found += reader.poll(0.2)
     return found
@@ -189,6 +189,24 @@ def test_a_poll_that_ends_while_a_group_is_joined_does_not_end_the_joining(
     finally:
         reader.close()
         writer.close()
+
+
+def test_an_answer_that_comes_between_two_polls_is_not_thrown_away(engines: dict[str, str]) -> None:
+    topic = f"suite-{uuid4().hex[:12]}"
+    made = Topic(name=topic, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
+    ensure_topics(engines["KAFKA_SERVERS"], [made], 1)
+    reader = KafkaReader(engines["KAFKA_SERVERS"], f"{topic}-g", [topic])
+    try:
+        for _ in range(40):
+            reader.poll(0.005)
+            if reader.ours():
+                break
+            time.sleep(0.2)
+
+        assert 3 == len(reader.ours())
+        assert 1 == reader._consumer._coordinator._generation.generation_id
+    finally:
+        reader.close()
 
 
 def test_two_readers_of_a_group_share_everything(broker: Broker) -> None:
