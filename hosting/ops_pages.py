@@ -20,14 +20,10 @@ from hosting.moments import told
 from hosting.pages import render, see
 from hosting.problems import Problem
 from hosting.sign_in import needs_role
-from messaging import hops, parking
-from messaging.parking import CLOSED_BECAUSE, HandlerFailed, Parked
+from messaging import hops, parking, replays
+from messaging.parking import CLOSED_BECAUSE, HandlerFailed, Parked, TriedEnough
 from messaging.work import Participant
 
-#: So many keys of a group are replayed for one press; the button can be pressed again.
-AT_ONCE = 50
-#: A group of which so many fail again is not mended, and the others are left alone.
-FAILURES = 3
 #: Nobody's zone is known to what all services share, so times are those of the logs.
 _UTC = "UTC"
 
@@ -63,8 +59,11 @@ def _add_parked(
     @pages.post("/ops/parked/replay")
     @needs_role(*may)
     def replay() -> Response:
-        key = _key(request.form.get("key", ""))
-        released = parking.replay(participant, key, by=_who())
+        key, once_more = _key(request.form.get("key", "")), "once_more" in request.form
+        try:
+            released = parking.replay(participant, key, by=_who(), once_more=once_more)
+        except TriedEnough:
+            return _see(prefix, enough=1)
         return _see(prefix, released=int(released), failed=int(not released))
 
     @pages.post("/ops/parked/try")
@@ -73,20 +72,13 @@ def _add_parked(
         found = parking.rehearse(participant, _key(request.form.get("key", "")))
         return _parked(participant, shown, [], tried=_told(found))
 
-    @pages.post("/ops/parked/replay-group")
+    @pages.post("/ops/parked/replay-all")
     @needs_role(*may)
-    def replay_group() -> Response:
-        cause = request.form.get("handler", ""), request.form.get("error", "")
-        group = [one for one in parking.listed(participant) if (one.handler, one.error) == cause]
-        released = failed = 0
-        for one in group[:AT_ONCE]:
-            if parking.replay(participant, one.key, by=_who()):
-                released += 1
-            else:
-                failed += 1
-            if failed == FAILURES:
-                break
-        return _see(prefix, released=released, failed=failed)
+    def replay_all() -> Response:
+        """Of one cause, or of every cause when none is named; the worker does it."""
+        handler, error = request.form.get("handler"), request.form.get("error")
+        begun = replays.begin(participant, by=_who(), handler=handler, error=error)
+        return _see(prefix, begun=int(begun), busy=int(not begun))
 
     @pages.post("/ops/parked/close")
     @needs_role(*may)
@@ -129,6 +121,7 @@ def _parked(
         **shown,
         groups=groups,
         total=len(listed),
+        run=replays.latest(participant),
         reasons=list(CLOSED_BECAUSE.items()),
         when=_when(participant),
         done=[
@@ -142,6 +135,9 @@ def _parked(
 _DONE = {
     "released": "Applied and released: {}.",
     "failed": "Failed again and still parked: {}.",
+    "enough": "Replayed in vain as often as it may be: mend the cause, then replay it once more.",
+    "begun": "A replay has begun: how it goes stands below.",
+    "busy": "Another replay is under way: this one can begin when it has ended.",
     "closed": "Given up, with what waited behind it applied: {}.",
     "unchanged": "Not as it was seen any more, so left as it is: {}.",
 }

@@ -20,8 +20,10 @@ from hosting.settings import ServiceSettings
 from hosting.wakeup import Listener, Waker
 from hosting.web import make_app
 from messaging import lag, metrics, restored
+from messaging.audit import Chaining
 from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter, read_to_the_end
 from messaging.relay import Relay
+from messaging.replays import Replaying
 from messaging.sealing import Keyring, MasterKeys, SearchTokens
 from messaging.subscriber import Subscriber
 from messaging.timer_loop import TimerLoop
@@ -120,6 +122,8 @@ class Foundation:
             Turn(loop=subscriber, rest_seconds=0),
             Turn(loop=TimerLoop(participant), rest_seconds=1.0),
             *(Turn(loop=loop, rest_seconds=0.5) for loop in unhurried),
+            Turn(loop=Replaying(participant), rest_seconds=1.0),
+            Turn(loop=Chaining(self.database), rest_seconds=REST_SECONDS),
             Turn(loop=measuring, rest_seconds=REST_SECONDS),
             Turn(loop=watch, rest_seconds=lag.REST_SECONDS),
         ]

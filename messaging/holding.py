@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from messaging import audit
 from messaging.tables import HELD_TOPIC
 
 #: How long a look at the switches stands.
@@ -45,12 +46,16 @@ def held(conn: Connection) -> Sequence[Any]:
 def hold(engine: Engine, topic: str, *, by: str, because: str, now: datetime) -> None:
     """Turn the switch on; one that is on already keeps who turned it and why."""
     row = {"topic": topic, "since": now, "by": by, "because": because}
+    mine = insert(HELD_TOPIC).values(row).on_conflict_do_nothing().returning(HELD_TOPIC.c.topic)
     with engine.begin() as conn:
-        conn.execute(insert(HELD_TOPIC).values(row).on_conflict_do_nothing())
+        if conn.execute(mine).first() is not None:
+            audit.note(conn, now, by, "held", topic)
 
 
-def let_go(engine: Engine, topic: str) -> bool:
+def let_go(engine: Engine, topic: str, *, now: datetime, by: object = None) -> bool:
     """Turn the switch off; False when it was not on."""
     with engine.begin() as conn:
-        gone = conn.execute(delete(HELD_TOPIC).where(HELD_TOPIC.c.topic == topic))
-        return gone.rowcount == 1
+        gone = conn.execute(delete(HELD_TOPIC).where(HELD_TOPIC.c.topic == topic)).rowcount == 1
+        if gone:
+            audit.note(conn, now, by, "let go", topic)
+        return gone

@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from contracts.event import EVENTS, Event, type_of
 from contracts.parking import KeyParked, KeyReleased
+from messaging import audit
 from messaging.broker import Record, record_from_json
 from messaging.inbox import Arrived, Conflict, Failure, Inbox, Unreadable
 from messaging.points import reached
@@ -35,6 +36,14 @@ CLOSED_BECAUSE = {
     "done_by_hand": "what it asks for was done by hand",
     "not_wanted": "it is no longer wanted",
 }
+
+
+#: So often a key is replayed in vain before a person has to say that it is worth another try.
+REPLAYS = 3
+
+
+class TriedEnough(Exception):
+    """A key was replayed ``REPLAYS`` times in vain."""
 
 
 class HandlerFailed(Exception):
@@ -61,6 +70,11 @@ class Parked:
     def seen(self) -> str:
         """Another one once the key was tried again or parked anew."""
         return _seen(self)
+
+    @property
+    def is_tried_enough(self) -> bool:
+        """Whether it was replayed so often in vain that one more replay has to be meant."""
+        return self.attempts > REPLAYS
 
     @property
     def is_of_record(self) -> bool:
@@ -189,7 +203,8 @@ def rehearse(participant: Participant, key: UUID) -> Rehearsal:
     said: list[Rehearsal] = []
 
     def again(work: Work) -> Sequence[Event]:
-        _apply_parked(work, key)
+        if _locked(work, key) is not None:
+            _apply_freed(work, _unparked(work, key), key)
         work.finish()
         types = Counter(type_of(one.event) for one in work.said)
         said.append(Rehearsal(says=dict(sorted(types.items()))))
@@ -204,14 +219,6 @@ def rehearse(participant: Participant, key: UUID) -> Rehearsal:
     raise AssertionError("a rehearsal is always called off")
 
 
-def _apply_parked(work: Work, key: UUID) -> bool:
-    """Apply all that waits for a key that is still parked; False when it is not."""
-    if _locked(work, key) is None:
-        return False
-    _apply_freed(work, _unparked(work, key), key)
-    return True
-
-
 def _unparked(work: Work, key: UUID) -> Inbox:
     """The inbox over what waits for a key, which is parked no longer; its rows are loaded."""
     inbox = Inbox(work, _unpark(work, key), freed=key)
@@ -219,30 +226,42 @@ def _unparked(work: Work, key: UUID) -> Inbox:
     return inbox
 
 
-def replay(participant: Participant, key: UUID, *, by: UUID | None = None) -> bool:
+def replay(
+    participant: Participant, key: UUID, *, by: object = None, once_more: bool = False
+) -> bool:
     """Apply everything that waits for this key, in order, in one transaction.
 
     False when it failed again: nothing was changed but the count of attempts. A key that somebody
-    else has released meanwhile is left as it is.
+    else has released meanwhile is left as it is. Raises ``TriedEnough`` for one that was replayed
+    ``REPLAYS`` times in vain, unless it is to be tried ``once_more`` all the same.
     """
 
     def again(work: Work) -> Sequence[Event]:
-        if _apply_parked(work, key):
-            _released(work, key, closed=False, by=by)
+        row = _locked(work, key)
+        if row is None:
+            return ()
+        if row.attempts > REPLAYS and not once_more:
+            raise TriedEnough
+        _apply_freed(work, _unparked(work, key), key)
+        _released(work, key, closed=False, by=by)
         return ()
 
     try:
         participant.transact(again)
     except HandlerFailed as failed:
+        now, failure = participant.now(), failed.failure
         with participant.engine.begin() as conn:
             conn.execute(
                 update(PARKED_KEY)
                 .where(PARKED_KEY.c.key == key)
                 .values(
                     attempts=PARKED_KEY.c.attempts + 1,
-                    handler=failed.failure.handler,
-                    error=failed.failure.error,
+                    handler=failure.handler,
+                    error=failure.error,
                 )
+            )
+            audit.note(
+                conn, now, by, "replayed in vain", key, handler=failure.handler, error=failure.error
             )
         return False
     return True
@@ -253,7 +272,7 @@ def close(
     key: UUID,
     *,
     because: str,
-    by: UUID | None = None,
+    by: object = None,
     seen: str | None = None,
 ) -> bool:
     """Give up the event at fault, on a person's word, and apply what waits behind it.
@@ -326,16 +345,19 @@ def _records(conn: Any, key: UUID) -> list[Record]:
 
 
 def _released(
-    work: Work, key: UUID, *, closed: bool, by: UUID | None, because: str | None = None
+    work: Work, key: UUID, *, closed: bool, by: object, because: str | None = None
 ) -> None:
+    """Say, and write down, that a key goes on; ``by`` is an account or the name of somebody."""
     released = KeyReleased(
         subject_id=key,
         service=work.participant.name,
         closed=closed,
         released_at=work.now,
-        by=by,
+        by=by if isinstance(by, UUID) else None,
         because=because,
     )
+    did = "given up" if closed else "replayed"
+    audit.note(work.conn, work.now, by, did, key, because=because)
     work.cause = None
     work.react(released)
     work.say(released)

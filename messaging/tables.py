@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -148,6 +149,45 @@ HELD_TOPIC = Table(
     Column("since", _MOMENT, nullable=False),
     Column("by", Text, nullable=False),
     Column("because", Text, nullable=False),
+)
+
+#: What people did by hand: by whom (an account, or a name given), and to what. Only added to.
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("place", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", _MOMENT, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("did", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("details", JSONB, nullable=False),
+)
+
+#: The audit's entries in the order in which they were chained, each with the hash of all so far.
+AUDIT_CHAIN = Table(
+    "audit_chain",
+    METADATA,
+    Column("link", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", BigInteger, nullable=False, unique=True),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+#: Replays of many parked keys: of one cause or of all, how far each came, and what came of it.
+REPLAY = Table(
+    "replay",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("begun_at", _MOMENT, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("handler", Text),
+    Column("error", Text),
+    Column("at_parked", _MOMENT),
+    Column("at_key", Uuid),
+    Column("released", Integer, nullable=False, server_default="0"),
+    Column("failed", Integer, nullable=False, server_default="0"),
+    Column("failed_in_a_row", Integer, nullable=False, server_default="0"),
+    Column("ended_at", _MOMENT),
+    Index("one_replay", text("(true)"), unique=True, postgresql_where=text("ended_at IS NULL")),
 )
 
 #: What is to happen later; revocable, one per (key, name).

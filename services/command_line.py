@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,8 @@ from hosting.auth import make_token
 from hosting.database import engine_for, migrate
 from hosting.logs import set_up
 from hosting.settings import SettingsError
-from messaging import holding, hops, parking
+from messaging import audit, holding, hops, parking, replays
+from messaging.audit import COMMAND_LINE
 from messaging.kafka import ensure_topics
 from services.revealing import reveals
 from services.roles import ROLES
@@ -81,17 +83,25 @@ def _parser() -> argparse.ArgumentParser:
         loader.add_argument("action", choices=["load"])
         loader.add_argument("file", type=Path)
     parked = add("parked", _parked, "look at parked keys, replay or close them")
-    parked.add_argument("action", choices=["list", "show", "try", "replay", "close"])
+    actions = ["list", "show", "try", "replay", "replay-all", "close"]
+    parked.add_argument("action", choices=actions)
     parked.add_argument("service", choices=SERVICES, nargs="?")
     parked.add_argument("key", type=UUID, nargs="?")
     reasons = parking.CLOSED_BECAUSE
     parked.add_argument("--reason", choices=reasons, help="why it is closed (needed to close)")
+    parked.add_argument("--by", default=COMMAND_LINE, help="who does it, for the audit")
+    parked.add_argument("--cause", nargs=2, metavar=("HANDLER", "ERROR"), help="replay-all of it")
+    again = "replay one that was replayed in vain before as often as it may be"
+    parked.add_argument("--once-more", action="store_true", help=again)
+    audited = add("audit", _audit, "list what people did by hand, or verify that it is unaltered")
+    audited.add_argument("action", choices=["list", "verify"])
+    audited.add_argument("service", choices=SERVICES)
     holds = add("hold", _hold, "hold a topic in a service, let it go, or list what is held")
     holds.add_argument("action", choices=["on", "off", "list"])
     holds.add_argument("service", choices=SERVICES)
     names = [topic.name for topic in TOPICS.values()]
     holds.add_argument("topic", choices=names, nargs="?", help="its own is not published")
-    holds.add_argument("--by", help="who holds it (needed to hold)")
+    holds.add_argument("--by", help="who it is (needed to hold)")
     holds.add_argument("--because", help="why, without naming anybody (needed to hold)")
     add("check", _check, "check the published guarantees against everything that is stored")
     add("events", _events, "print the map of events: who says what, and who hears it")
@@ -203,6 +213,8 @@ def _parked(options: argparse.Namespace) -> int:
                     f" events {parked.events}"
                 )
         return 0
+    if options.action == "replay-all" and options.service:
+        return _replay_all(options)
     if options.service is None or options.key is None:
         raise SettingsError(f"parked {options.action} needs a service and a key")
     participant = _service(options.service).build().participant
@@ -225,17 +237,52 @@ def _parked(options: argparse.Namespace) -> int:
             print(f"  {name} {times}")
         return 0
     if options.action == "replay":
-        good = parking.replay(participant, options.key)
+        try:
+            good = parking.replay(
+                participant, options.key, by=options.by, once_more=options.once_more
+            )
+        except parking.TriedEnough:
+            print("it was replayed in vain before; mend its cause, then add --once-more")
+            return 1
         print("applied and released" if good else "it failed again and stays parked")
         return 0 if good else 1
     if not options.reason:
         raise SettingsError("parked close needs --reason")
     try:
-        parking.close(participant, options.key, because=options.reason)
+        parking.close(participant, options.key, because=options.reason, by=options.by)
     except parking.HandlerFailed as failed:
         print(f"the one behind it fails too ({failed}); nothing was changed", file=sys.stderr)
         return 1
     print("closed; what waited behind it was applied")
+    return 0
+
+
+def _replay_all(options: argparse.Namespace) -> int:
+    """Ask the service's worker for a replay, and tell how it goes until it has ended."""
+    participant = _service(options.service).build().participant
+    handler, error = options.cause or (None, None)
+    if not replays.begin(participant, by=options.by, handler=handler, error=error):
+        print("a replay is under way already; this is how it goes")
+    while (run := replays.latest(participant)) is not None:
+        print(f"{run.released} released, {run.failed} failed again, {run.left} left")
+        if run.ended_at is not None:
+            return 1 if run.failed or run.left else 0
+        time.sleep(1)
+    raise AssertionError("a replay that was begun is kept")
+
+
+def _audit(options: argparse.Namespace) -> int:
+    with _service(options.service).build().participant.engine.connect() as conn:
+        if options.action == "list":
+            for one in reversed(audit.entries(conn)):
+                told = " ".join(f"{name}={value}" for name, value in one.details.items())
+                print(f"{one.at:%Y-%m-%d %H:%M:%S} {one.by}: {one.did} {one.about} {told}".rstrip())
+            return 0
+        broken = audit.broken_at(conn)
+    if broken is not None:
+        print(f"the audit was altered: link {broken} of its chain does not fit", file=sys.stderr)
+        return 1
+    print("the audit is as it was written")
     return 0
 
 
@@ -248,7 +295,8 @@ def _hold(options: argparse.Namespace) -> int:
     if options.topic is None:
         raise SettingsError(f"hold {options.action} needs a topic")
     if options.action == "off":
-        gone = holding.let_go(participant.engine, options.topic)
+        who = options.by or COMMAND_LINE
+        gone = holding.let_go(participant.engine, options.topic, by=who, now=participant.now())
         print(f"{options.topic} flows again" if gone else f"{options.topic} was not held")
         return 0
     if not options.by or not options.because:

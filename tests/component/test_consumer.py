@@ -103,8 +103,8 @@ def test_what_is_held_is_not_read_and_what_is_own_is_not_published(
     with matching.connect() as conn:
         assert [("ops", "trying")] == [(row.by, row.because) for row in holding.held(conn)]
 
-    assert holding.let_go(matching, TOPIC)
-    assert not holding.let_go(matching, TOPIC)
+    assert holding.let_go(matching, TOPIC, now=center.clock.now())
+    assert not holding.let_go(matching, TOPIC, now=center.clock.now())
     center.settle()
     assert "assigned" == center.story(story["id"], "south")["state"]
 

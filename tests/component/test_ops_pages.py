@@ -23,9 +23,10 @@ from contracts.event import Event
 from contracts.topics import TOPICS
 from hosting.accounts import IDLE_FOR
 from hosting.sign_in import SEEN_EVERY
-from messaging import parking
+from messaging import parking, replays
 from messaging.broker import Outgoing
 from messaging.inbox import Failure
+from messaging.replays import Replaying
 from messaging.work import Work
 from services.intake.flow import LISTS
 from services.notifications.channels import Outcome
@@ -286,6 +287,13 @@ def side(house: House, service: str) -> Flask:
     return apps.get(service, house.intake_app)()
 
 
+def replay_all(house: House, service: str) -> None:
+    """Let the service's worker do what was asked for."""
+    loop = Replaying(house.participants[service], pause_seconds=0)
+    while loop.step():
+        pass
+
+
 @pytest.mark.parametrize("service", SIDES)
 def test_parked_keys_are_grouped_replayed_and_given_up(center: House, service: str) -> None:
     found = [enter(center, number)["id"] for number in range(3)]
@@ -296,7 +304,11 @@ def test_parked_keys_are_grouped_replayed_and_given_up(center: House, service: s
 
     page = seen(browser.get(at))
     one = send(browser, at, f"{at}/replay", key=keys[0])
-    group = send(browser, at, f"{at}/replay-group", handler="told", error="LookupError")
+    group = send(browser, at, f"{at}/replay-all", handler="told", error="LookupError")
+    other = send(browser, at, f"{at}/replay-all")
+    under_way = seen(browser.get(group.location))
+    replay_all(center, service)
+    ended = seen(browser.get(at))
     unsaid = send(browser, at, f"{at}/close", key=alone, seen=version(center, service, alone))
     given_up = send(
         browser,
@@ -310,7 +322,11 @@ def test_parked_keys_are_grouped_replayed_and_given_up(center: House, service: s
     assert "4 parked" in page
     assert "<p>3 parked; the oldest" in page
     assert f"{at}?released=1&failed=0" == one.location
-    assert f"{at}?released=2&failed=0" == group.location
+    assert (f"{at}?begun=1&busy=0", f"{at}?begun=0&busy=1") == (group.location, other.location)
+    assert "A replay is under way of told: LookupError" in under_way
+    assert "0 released, 0 failed again, 2 left" in under_way
+    assert "The last replay of told: LookupError" in ended
+    assert "2 released, 0 failed again, 0 left" in ended
     assert 422 == unsaid.status_code
     assert "Choose why it is given up." in unsaid.get_data(as_text=True)
     assert f"{at}?closed=1&unchanged=0" == given_up.location
@@ -438,20 +454,26 @@ def test_a_group_that_is_not_mended_is_left_alone_after_three(center: House) -> 
     at, cause = "/matching/ops/parked", {"handler": "ClientDischarged", "error": "KeyError"}
 
     page = seen(browser.get(at))
-    again = send(browser, at, f"{at}/replay-group", **cause)
+    again = send(browser, at, f"{at}/replay-all", **cause)
+    replay_all(center, "matching")
+    first = replays.latest(center.matching)
     tried = sorted(one.attempts for one in parking.listed(center.matching))
     side_of_one = seen(browser.get(f"/matching/ops/hops?id={ids[0]['client_id']}"))
     _hear_with(center, mended)
     browser = center.browser("operations", app=center.matching_app())
-    done = send(browser, at, f"{at}/replay-group", **cause)
+    send(browser, at, f"{at}/replay-all", **cause)
+    replay_all(center, "matching")
+    second = replays.latest(center.matching)
 
     assert "5 parked" in page
-    assert f"{at}?released=0&failed=3" == again.location
+    assert f"{at}?begun=1&busy=0" == again.location
+    assert first is not None and second is not None
+    assert (0, 3, 2) == (first.released, first.failed, first.left)
     assert [1, 1, 2, 2, 2] == tried
     assert "ClientDischarged: KeyError" in side_of_one
     assert "waits, parked" in side_of_one
     assert f"{at}/replay" in side_of_one
-    assert f"{at}?released=5&failed=0" == done.location
+    assert (5, 0, 0) == (second.released, second.failed, second.left)
 
 
 def _fails(event: Event, work: Work) -> Iterable[Event]:

@@ -59,7 +59,7 @@ MAY = {
             ("GET", "parked"),
             ("POST", "parked/try"),
             ("POST", "parked/replay"),
-            ("POST", "parked/replay-group"),
+            ("POST", "parked/replay-all"),
             ("POST", "parked/close"),
             ("GET", "under-way"),
             ("GET", "hops"),
