@@ -15,17 +15,25 @@ class Event:
 
     ``publishers`` are the services that may say it. ``key_field`` names the field whose id keys
     the event; ``also_fields`` name further subjects that a reader must know before it can
-    understand the event (the mentor of an assignment).
+    understand the event (the mentor of an assignment). One that ``erases`` says that the keys of
+    its subject are destroyed: nothing waits for them any more.
     """
 
     publishers: ClassVar[tuple[str, ...]] = ()
     key_field: ClassVar[str] = ""
     also_fields: ClassVar[tuple[str, ...]] = ()
+    erases: ClassVar[bool] = False
 
     def __init_subclass__(
-        cls, says: str | tuple[str, ...] = (), key: str = "", also: tuple[str, ...] = ()
+        cls,
+        says: str | tuple[str, ...] = (),
+        key: str = "",
+        also: tuple[str, ...] = (),
+        *,
+        erases: bool = False,
     ) -> None:
         super().__init_subclass__()
+        cls.erases = erases
         if says:
             cls.publishers = (says,) if isinstance(says, str) else says
         if key:

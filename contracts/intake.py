@@ -122,6 +122,14 @@ class ClientDied(Event, says="intake", key="client_id"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClientErased(Event, says="intake", key="client_id", erases=True):
+    """What is known of a client was erased on their word: nobody can open it, all outreach ends."""
+
+    client_id: UUID
+    erased_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConsentGiven(Event, says="intake", key="client_id"):
     """A client agreed to one way of being contacted."""
 

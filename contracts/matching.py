@@ -139,8 +139,8 @@ class FirstContactMade(Event, says="matching", key="client_id", also=("mentor_id
 @dataclass(frozen=True, kw_only=True)
 class AssignmentEnded(Event, says="matching", key="client_id", also=("mentor_id",)):
     """An offer or an assignment is over. ``reason``: client_declined, client_wants_another,
-    coordinator_wants_another, mentor_stopped, cancelled, held, died. ``decided_by`` is the account
-    of the coordinator.
+    coordinator_wants_another, mentor_stopped, cancelled, held, died, erased. ``decided_by`` is the
+    account of the coordinator.
     """
 
     client_id: UUID

@@ -10,6 +10,9 @@ from uuid import UUID
 #: What a person's keys are for. Each purpose is opened by one service alone.
 PURPOSES = ("identity", "about", "contact", "record")
 
+#: What is destroyed when a person is erased: the law wants consents and the ledger kept.
+ERASED = tuple(purpose for purpose in PURPOSES if purpose != "record")
+
 #: Service -> purpose -> what its database role may do with keys. Sealing *to* a key needs only
 #: its public half, which everybody may read; nobody else can open what was sealed.
 KEY_RIGHTS: Mapping[str, Mapping[str, frozenset[str]]] = {

@@ -25,6 +25,7 @@ from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter, read_to_the_
 from messaging.relay import Relay
 from messaging.replays import Replaying
 from messaging.sealing import Keyring, MasterKeys, SearchTokens
+from messaging.shredding import Shredding
 from messaging.subscriber import Subscriber
 from messaging.timer_loop import TimerLoop
 from messaging.work import Handler, Participant, Work
@@ -123,6 +124,7 @@ class Foundation:
             Turn(loop=TimerLoop(participant), rest_seconds=1.0),
             *(Turn(loop=loop, rest_seconds=0.5) for loop in unhurried),
             Turn(loop=Replaying(participant), rest_seconds=1.0),
+            Turn(loop=Shredding(participant), rest_seconds=REST_SECONDS),
             Turn(loop=Chaining(self.database), rest_seconds=REST_SECONDS),
             Turn(loop=measuring, rest_seconds=REST_SECONDS),
             Turn(loop=watch, rest_seconds=lag.REST_SECONDS),

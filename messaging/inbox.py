@@ -104,6 +104,11 @@ class Inbox:
 
     def admit(self, one: Arrived) -> Iterator[Arrived]:
         """What is to be applied now that this record came: itself, and what waited for it."""
+        erases = one.event is not None and one.event.erases
+        if erases:
+            # Whatever it would have waited for, nobody could make anything of any more.
+            self.forget(one.key)
+            self._seqs[self._of(_said(one))] = max(self._seq(_said(one)), _said(one).seq - 1)
         if one.key in self._parked:
             self._behind.append(one)
             self._count(one, "parked")
@@ -114,7 +119,7 @@ class Inbox:
             self._check_same(one.envelope, self._applied_there(one.envelope))
             self._count(one, "duplicate")
             return
-        waiting_on = self._waits_for(one.envelope)
+        waiting_on = None if erases else self._waits_for(one.envelope)
         if waiting_on is not None:
             kept = self._early.get(self._id(one.envelope))
             self._check_same(one.envelope, _said(kept).event_id if kept else None)
@@ -168,6 +173,25 @@ class Inbox:
             self._seqs[self._of(one.envelope)] = one.envelope.seq
             self._applied.append(one)
             yield from self.release(one.key)
+
+    def forget(self, key: UUID) -> None:
+        """Whoever is erased waits no longer: all that waits counts as applied, unhandled."""
+        conn = self._work.conn
+        self._work.participant.keyring.forget()
+        query = select(PARKED_EVENT.c.record).where(PARKED_EVENT.c.key == key)
+        records = conn.execute(query.order_by(PARKED_EVENT.c.place)).scalars()
+        waiting = [self._read(record_from_json(record)) for record in records]
+        waiting += [one for one in self._behind if one.key == key] + self.early_of([key])
+        self._behind = [one for one in self._behind if one.key != key]
+        done = {self._id(_said(one)) for one in self._applied}
+        for one in sorted((one for one in waiting if one.envelope), key=lambda one: _said(one).seq):
+            place = self._id(_said(one))
+            if _said(one).seq > self._seq(_said(one)) and place not in done:
+                self._seqs[self._of(_said(one))] = _said(one).seq
+                self._applied.append(one)
+        conn.execute(delete(PARKED_EVENT).where(PARKED_EVENT.c.key == key))
+        conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key))
+        self._parked.discard(key)
 
     def release(self, key: UUID) -> Iterator[Arrived]:
         """Apply the early events that waited for this key and need to wait no longer."""

@@ -42,6 +42,10 @@ CLOSED_BECAUSE = {
 REPLAYS = 3
 
 
+#: Why all that waits is given up when its subject is erased; no choice of a person.
+ERASED = "erased"
+
+
 class TriedEnough(Exception):
     """A key was replayed ``REPLAYS`` times in vain."""
 
@@ -94,9 +98,12 @@ def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
         if arrived.key in failing and not inbox.is_parked(arrived.key):
             _park(work, inbox, arrived, failing[arrived.key])
             continue
+        was_parked = inbox.is_parked(arrived.key)
         try:
             for ready in inbox.admit(arrived):
                 _react(work, ready)
+            if was_parked and not inbox.is_parked(arrived.key):
+                _released(work, arrived.key, closed=True, by=None, because=ERASED)
         except Unreadable as error:
             failure = Failure(handler="reading", error=str(error))
             raise HandlerFailed(arrived.key, failure) from error
@@ -303,6 +310,18 @@ def close(
 
     participant.transact(drop_first)
     return closed
+
+
+def forget(work: Work, key: UUID) -> None:
+    """Whoever is erased waits no longer in the service that erases them, which does not hear it."""
+    inbox = Inbox(work, [], freed=key)
+    was_parked = inbox.is_parked(key)
+    inbox.forget(key)
+    for ready in inbox.release(key):
+        _react(work, ready)
+    inbox.flush()
+    if was_parked:
+        _released(work, key, closed=True, by=None, because=ERASED)
 
 
 def _apply_freed(work: Work, inbox: Inbox, key: UUID) -> None:

@@ -8,15 +8,15 @@ and a new epoch begins, in which no number means another event than it did befor
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, select, text, update
 
-from contracts.envelope import BadEnvelope, from_headers
-from contracts.event import Event
-from messaging import heartbeats, parking
+from contracts.envelope import BadEnvelope, Envelope, from_headers
+from contracts.event import EVENTS, Event
+from messaging import heartbeats, parking, shredding
 from messaging.broker import Record
 from messaging.inbox import Failure
 from messaging.rows import among
@@ -56,6 +56,7 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
         ends = begin | {record.partition: record.offset + 1 for record in records}
         now = {"system": here.system, "timeline": here.timeline, "read_back": ends}
         conn.execute(update(EPOCH).values(now))
+        shredding.record(conn, _erased(records), work.now)
         for key in lost:
             # What is said of this has its numbers in the new epoch already.
             parking.set_aside(work, key, LOST)
@@ -65,22 +66,30 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
     return lost
 
 
+def _erased(records: Iterable[Record]) -> set[UUID]:
+    """Who was erased, as the topic says: that is done again, whatever the database says."""
+    erasing = {name for name, event in EVENTS.items() if event.erases}
+    return {envelope.key for envelope in _said(records) if envelope.type in erasing}
+
+
 def _lost(conn: Connection, records: Iterable[Record]) -> list[UUID]:
     """The subjects of events that were published and are not in the outbox, in order."""
-    said: dict[UUID, UUID] = {}
-    for record in records:
-        if heartbeats.is_heartbeat(record):
-            continue
-        try:
-            envelope = from_headers(record.headers, record.key)
-        except BadEnvelope:
-            # Whatever it is, it was not said here.
-            continue
-        said[envelope.event_id] = envelope.key
+    said = {envelope.event_id: envelope.key for envelope in _said(records)}
     known = set(
         conn.execute(select(OUTBOX.c.event_id).where(among(OUTBOX.c.event_id, said))).scalars()
     )
     return sorted({key for event_id, key in said.items() if event_id not in known})
+
+
+def _said(records: Iterable[Record]) -> Iterator[Envelope]:
+    for record in records:
+        if heartbeats.is_heartbeat(record):
+            continue
+        try:
+            yield from_headers(record.headers, record.key)
+        except BadEnvelope:
+            # Whatever it is, it was not said here.
+            continue
 
 
 _HERE: Any = text(

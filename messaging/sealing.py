@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -22,12 +23,14 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from sqlalchemy import Engine, TextClause, text
 
-from contracts.sealed import PURPOSES, Destroyed, Sealed
+from contracts.sealed import ERASED, PURPOSES, Destroyed, Sealed
 from contracts.wire import load
 from messaging.points import reached
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _VERSION = 1
+#: What was opened is in memory for so long at most, whatever is destroyed elsewhere meanwhile.
+FORGET_AFTER_SECONDS = 600.0
 Content = TypeVar("Content")
 
 
@@ -71,6 +74,7 @@ class Keyring:
         self._unwrap = lru_cache(maxsize=20_000)(self._unwrapped)
         #: What was opened, by its key's wrapped form: a look at the keys precedes every use.
         self.opened = lru_cache(maxsize=20_000)(self._open)
+        self._forgotten_at = time.monotonic()
 
     @property
     def opens(self) -> frozenset[str]:
@@ -92,12 +96,31 @@ class Keyring:
             conn.execute(_MAKE, made)
         reached("keys.made")
 
+    def destroy(self, persons: Iterable[UUID]) -> int:
+        """Destroy these persons' keys but for ``record``, for good; how many were there still.
+
+        Persons whose keys are destroyed already stay as they are.
+        """
+        with self._engine.connect() as conn:
+            gone: int = conn.execute(_DESTROY, {"persons": list(persons)}).scalar_one()
+        if gone:
+            self.forget()
+        return gone
+
+    def forget(self) -> None:
+        """Keep nothing of what was opened."""
+        self._unwrap.cache_clear()
+        self.opened.cache_clear()
+        self._forgotten_at = time.monotonic()
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
 
     def view(self) -> KeyView:
         """The keys as they stand now: a fresh look for each piece of work."""
+        if time.monotonic() - self._forgotten_at > FORGET_AFTER_SECONDS:
+            self.forget()
         return KeyView(self)
 
     def fetch(self, wanted: Mapping[str, Iterable[UUID]]) -> dict[tuple[str, UUID], _Key]:
@@ -199,6 +222,17 @@ _MAKE = text(
         for purpose in PURPOSES
     )
     + " SELECT 1"
+)
+
+
+_DESTROY = text(
+    "WITH "
+    + ", ".join(
+        f"gone_{purpose} AS (UPDATE key_{purpose} SET wrapped = NULL, destroyed_at ="
+        " clock_timestamp() WHERE person = ANY(:persons) AND destroyed_at IS NULL RETURNING 1)"
+        for purpose in ERASED
+    )
+    + f" SELECT {' + '.join(f'(SELECT count(*) FROM gone_{purpose})' for purpose in ERASED)}"
 )
 
 

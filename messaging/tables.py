@@ -190,6 +190,14 @@ REPLAY = Table(
     Index("one_replay", text("(true)"), unique=True, postgresql_where=text("ended_at IS NULL")),
 )
 
+#: Whose keys this service has destroyed, to be done again after the keys were restored.
+SHREDDED = Table(
+    "shredded",
+    METADATA,
+    Column("key", Uuid, primary_key=True),
+    Column("at", _MOMENT, nullable=False),
+)
+
 #: What is to happen later; revocable, one per (key, name).
 TIMER = Table(
     "timer",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from contracts.envelope import Envelope
 from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed, sealed_fields
 from contracts.wire import dump
-from messaging import outbox
+from messaging import outbox, shredding
 from messaging.points import reached
 from messaging.rows import together
 from messaging.sealing import Keyring
@@ -107,7 +108,7 @@ class Work:
         #: Subjects that nobody knew before: nothing that others said of them is applied here.
         self.fresh: set[UUID] = set()
         #: What is done once this work is committed; what is undone is followed by nothing.
-        self.afterwards: list[Callable[[], None]] = []
+        self.afterwards: list[Callable[[], object]] = []
         #: What was opened and from what, by identity; the value is kept so that its id stays its.
         self._seals: dict[int, tuple[Any, Sealed]] = {}
         self.store: Any = participant.open_store(self)
@@ -158,6 +159,9 @@ class Work:
         """
         self.cause = None
         self.say_all(self.participant.settle(self))
+        if erased := [one.event.key for one in self.said if one.event.erases]:
+            shredding.record(self.conn, erased, self.now)
+            self.afterwards.append(partial(self.participant.keyring.destroy, erased))
         with together(self.conn):
             for write in (*more, self.store.flush, self.timers.flush):
                 write()

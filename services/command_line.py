@@ -96,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     audited = add("audit", _audit, "list what people did by hand, or verify that it is unaltered")
     audited.add_argument("action", choices=["list", "verify"])
     audited.add_argument("service", choices=SERVICES)
+    erase = add("erase", _erase, "erase what is known of a client, for good")
+    erase.add_argument("client", type=UUID, help="the id of the client, which their story shows")
+    erase.add_argument("--because", required=True, help="asked, court_order, ...")
+    erase.add_argument("--by", default=COMMAND_LINE, help="who does it, for the audit")
     holds = add("hold", _hold, "hold a topic in a service, let it go, or list what is held")
     holds.add_argument("action", choices=["on", "off", "list"])
     holds.add_argument("service", choices=SERVICES)
@@ -283,6 +287,17 @@ def _audit(options: argparse.Namespace) -> int:
         print(f"the audit was altered: link {broken} of its chain does not fit", file=sys.stderr)
         return 1
     print("the audit is as it was written")
+    return 0
+
+
+def _erase(options: argparse.Namespace) -> int:
+    intake = _service("intake").build()
+    if options.because not in intake.desk.erased_because:
+        raise SettingsError(f"--because is one of {', '.join(intake.desk.erased_because)}")
+    if not intake.desk.erase(options.client, by=options.by, because=options.because):
+        print(f"{options.client} is no client here", file=sys.stderr)
+        return 1
+    print("erased: the keys are destroyed, and the other services are told")
     return 0
 
 

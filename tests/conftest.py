@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as examples
 
 from deploy.local.engines import running_engines
 from messaging.memory import MemoryBroker
 from tests.house import House, a_house_like, an_empty_house, let_go, migrate
 from tests.kept import Kept, keep
+
+# How long an example takes is for the benchmarks: a busy machine is no failure.
+examples.register_profile("patient", examples.default, deadline=None)
+examples.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What people did to what waits, chained so that nothing of it can be altered unseen; replays."""
+"""What people did by hand, chained so that nothing of it is altered unseen; replays; erasures."""
 
 from alembic import op
 
@@ -43,6 +43,7 @@ def upgrade() -> None:
             failed_in_a_row integer NOT NULL DEFAULT 0,
             ended_at timestamptz
         );
+        CREATE TABLE shredded (key uuid PRIMARY KEY, at timestamptz NOT NULL);
         CREATE UNIQUE INDEX one_replay ON replay ((true)) WHERE ended_at IS NULL;
         """
     )

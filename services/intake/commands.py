@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from contracts.event import Event
@@ -13,6 +13,7 @@ from contracts.intake import (
     AboutClient,
     ClientDied,
     ClientDischarged,
+    ClientErased,
     ConsentGiven,
     ConsentRevoked,
     ContactDetails,
@@ -27,6 +28,7 @@ from contracts.intake import (
 from contracts.sealed import PURPOSES, Destroyed
 from contracts.wire import dump
 from hosting.database import reading
+from messaging import audit, parking
 from messaging.sealing import SearchTokens
 from messaging.work import Participant, Work
 from services.intake import metrics, store
@@ -84,6 +86,8 @@ class Desk:
 
     participant: Participant
     tokens: SearchTokens
+    #: Why a client may be erased: codes, which are kept.
+    erased_because: ClassVar = ("asked", "court_order", "entered_in_error", "time_is_up")
 
     def facility(self, code: str) -> Facility:
         """The facility of a code; raises ``NoSuchThing``."""
@@ -185,6 +189,34 @@ class Desk:
 
         self.participant.transact(command)
         return found[0]
+
+    def erase(self, client_id: UUID, *, by: object, because: str) -> bool:
+        """Erase what is known of a client, for good; False when there is no such client.
+
+        ``because`` is one of ``erased_because``. What the law wants kept (consents, the ledger,
+        that they were erased) stays, and names nobody.
+        """
+        found = False
+
+        def command(work: Work) -> Iterator[Event]:
+            nonlocal found
+            found = store.is_client(work.conn, client_id)
+            if not found:
+                return
+            # The client's row is the lock; what waits may still have something to say to it.
+            work.store.load_clients([client_id])
+            parking.forget(work, client_id)
+            for discharge in work.store.discharges_of(client_id):
+                if discharge.is_open:
+                    _close(work, discharge, "erased")
+            work.store.close_every_task(client_id, because="erased")
+            store.find_nevermore(work, client_id)
+            work.store.step(client_id, None, "erased", because=because)
+            audit.note(work.conn, work.now, by, "erased", client_id, because=because)
+            yield ClientErased(client_id=client_id, erased_at=work.now)
+
+        self.participant.transact(command)
+        return found
 
     def put_facility(self, entry: FacilityEntry) -> UUID:
         """Store a facility's settings as they now stand, and tell the others."""

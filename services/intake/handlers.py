@@ -62,6 +62,7 @@ _ORDINARY = frozenset(
         "cancelled",
         "declined",
         "died",
+        "erased",
         "held",
         "next_channel",
         "stop",
@@ -299,7 +300,7 @@ def key_released(event: KeyReleased, work: Work) -> Iterable[Event]:
         if discharge.state == "parked":
             work.store.change(discharge, state=discharge.unparked_state, unparked_state=None)
     work.store.close_tasks(event.subject_id, "parked", because="released")
-    if event.closed:
+    if event.closed and event.because != "erased":
         open_one = work.store.latest_open(event.subject_id)
         work.store.open_task("given_up", event.subject_id, open_one)
     who = {"account": str(event.by)} if event.by else {}
@@ -331,7 +332,7 @@ def contact_late(timer: Timer, work: Work) -> Iterable[Event]:
 def talk_late(timer: Timer, work: Work) -> Iterable[Event]:
     """A client would like to talk, and nobody has said that they did."""
     for discharge in _timed(timer, work):
-        if discharge.closed_because != "died":
+        if discharge.closed_because not in ("died", "erased"):
             work.store.open_task("wants_to_talk", discharge.client_id, discharge)
             work.store.step(discharge.client_id, discharge.id, "talk_late")
     return ()

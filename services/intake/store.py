@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     DateTime,
     ForeignKey,
     Index,
@@ -24,7 +25,9 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    cast,
     delete,
+    func,
     insert,
     select,
     text,
@@ -319,6 +322,9 @@ class Store:
 
         What belongs to no facility (a stranger's words of danger) is everybody's.
         """
+        if discharge is not None and discharge.closed_because == "erased":
+            # Nobody could tell any more whom it is about.
+            return
         made = TASKS[kind]
         urgent = discharge is not None and discharge.high_risk
         self._tasks.append(
@@ -448,6 +454,21 @@ def find_by(work: Work, client_id: UUID, tokens: Iterable[str]) -> None:
 def find_no_more(work: Work, client_id: UUID) -> None:
     """A client is found by nothing that was known of them until now."""
     work.conn.execute(delete(SEARCH_TOKEN).where(SEARCH_TOKEN.c.client_id == client_id))
+
+
+def find_nevermore(work: Work, client_id: UUID) -> None:
+    """Nothing leads to a client who was erased: their record and visit numbers are somebody new."""
+    find_no_more(work, client_id)
+    erased = f"erased/{client_id}"
+    work.conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(record_token=erased))
+    visit = func.concat("erased/", cast(DISCHARGE.c.id, Text))
+    mine = DISCHARGE.c.client_id == client_id
+    work.conn.execute(update(DISCHARGE).where(mine).values(visit_token=visit))
+
+
+def is_client(conn: Connection, client_id: UUID) -> bool:
+    """Whether there is, or was, such a client."""
+    return conn.execute(select(CLIENT.c.id).where(CLIENT.c.id == client_id)).first() is not None
 
 
 def name_mentor(work: Work, mentor_id: UUID, name: dict[str, Any]) -> None:

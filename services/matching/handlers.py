@@ -12,6 +12,7 @@ from contracts.event import Event
 from contracts.intake import (
     ClientDied,
     ClientDischarged,
+    ClientErased,
     DischargeCancelled,
     DischargeCorrected,
     DischargeHeld,
@@ -101,6 +102,15 @@ def client_died(event: ClientDied, work: Work) -> Iterable[Event]:
     """All that was under way ends."""
     client: Client | None = work.store.clients.get(event.client_id)
     return _end_of_discharge(work, event.client_id, client.discharge_id if client else None, "died")
+
+
+def client_erased(event: ClientErased, work: Work) -> Iterable[Event]:
+    """All that was under way ends, and what was known of them is not kept."""
+    client: Client | None = work.store.clients.get(event.client_id)
+    if client is None:
+        return ()
+    work.store.put(replace(client, about=None))
+    return _end_of_discharge(work, event.client_id, client.discharge_id, "erased")
 
 
 def reply_received(event: ReplyReceived, work: Work) -> Iterable[Event]:
@@ -283,6 +293,7 @@ ON: dict[type[Event], list[Any]] = {
     DischargeHeld: [discharge_held],
     DischargeCancelled: [discharge_cancelled],
     ClientDied: [client_died],
+    ClientErased: [client_erased],
     ReplyReceived: [reply_received],
     MentorProfileGiven: [profile_given],
 }

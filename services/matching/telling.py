@@ -69,6 +69,7 @@ ENDED = {
     "cancelled": "the discharge was cancelled",
     "held": "the discharge was held",
     "died": "the client died",
+    "erased": "what is known of the client was erased",
 }
 
 

@@ -35,7 +35,7 @@ DISCLOSING = frozenset(
 DECLINED = "declined"
 
 #: States of a client in which nobody is told of anybody: for good, or until a hold is lifted.
-CALLED_OFF = ("died", "cancelled", "held", DECLINED)
+CALLED_OFF = ("died", "erased", "cancelled", "held", DECLINED)
 
 #: What an assignment is while a mentor stands beside a client.
 UNDER_WAY = ("assigned", "in_contact")
@@ -81,7 +81,7 @@ def forbids(standing: Standing) -> str | None:
     if standing.purpose in AFTER_STOP and standing.has_address and standing.allowed_by_mode:
         return None
     for reason, forbidden in (
-        ("died", standing.person_state == "died"),
+        (standing.person_state, standing.person_state in ("died", "erased")),
         ("no_address", not standing.has_address),
         ("not_on_allow_list", not standing.allowed_by_mode),
         (standing.person_state, _is_called_off(standing)),

@@ -12,6 +12,7 @@ from contracts.event import Event
 from contracts.intake import (
     ClientDied,
     ClientDischarged,
+    ClientErased,
     ConsentGiven,
     ConsentRevoked,
     ContactDetails,
@@ -134,6 +135,14 @@ class Handlers:
     def client_died(self, event: ClientDied, work: Work) -> Iterable[Event]:
         """All outreach stops for good."""
         return calling_off.stand(work, self._planner(work), event.client_id, "died")
+
+    def client_erased(self, event: ClientErased, work: Work) -> Iterable[Event]:
+        """All outreach stops for good, and nothing leads to them any more."""
+        yield from calling_off.stand(work, self._planner(work), event.client_id, "erased")
+        person = work.store.persons.get(event.client_id)
+        if person is not None:
+            nobody = {"contact": None, "mobile_token": None, "email_token": None}
+            work.store.put(replace(person, state="erased", **nobody))
 
     def outreach_stopped(self, event: OutreachStopped, work: Work) -> Iterable[Event]:
         """The client told staff what they could have answered: STOP."""
@@ -296,6 +305,7 @@ class Handlers:
             DischargeHeld: [self.discharge_held],
             DischargeCancelled: [self.discharge_cancelled],
             ClientDied: [self.client_died],
+            ClientErased: [self.client_erased],
             OutreachStopped: [self.outreach_stopped],
             ConsentGiven: [self.consent_given],
             ConsentRevoked: [self.consent_revoked],

@@ -1,0 +1,240 @@
+"""Who is erased cannot be opened any more, hears nothing, and keeps nothing waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from contracts.topics import TOPICS
+from messaging import parking, restored
+from messaging.broker import Outgoing
+from messaging.sealing import Keyring
+from messaging.shredding import Shredding
+from messaging.work import Work
+from tests.house import House
+from tests.kept import keep, put_back
+
+CLIENT = "+15035550123"
+
+
+#: What there is to a discharge beside its page.
+PAGES = ("/sheet", "/contact", "/correct", "/cancel", "/stop")
+
+
+def _client_of(center: House, story: dict[str, Any]) -> UUID:
+    return UUID(story["client_id"])
+
+
+def _erase(center: House, client: UUID) -> None:
+    assert center.desk.erase(client, by="ops", because="asked")
+
+
+def _keys(center: House, query: str) -> list[Any]:
+    owner = create_engine(center.settings["KEYS_OWNER_URL"])
+    with owner.begin() as conn:
+        found = conn.execute(text(query))
+        rows = list(found) if found.returns_rows else []
+    owner.dispose()
+    return rows
+
+
+def _left(center: House, client: UUID) -> set[str]:
+    """The purposes for which there still is a key of this client."""
+    return {
+        purpose
+        for purpose in ("identity", "about", "contact", "record")
+        for _ in _keys(
+            center,
+            f"SELECT 1 FROM key_{purpose} WHERE person = '{client}' AND wrapped IS NOT NULL",
+        )
+    }
+
+
+def test_what_is_known_of_a_client_cannot_be_opened_any_more(center: House) -> None:
+    story = center.register(facility="south")
+    client, said = _client_of(center, story), len(center.network.to(CLIENT))
+
+    _erase(center, client)
+    center.settle()
+    center.clock.move(hours=72)
+    center.settle()
+
+    assert {"record"} == _left(center, client)
+    assert said == len(center.network.to(CLIENT))
+    after = center.story(story["id"], "south")
+    assert ("closed", "erased") == (after["state"], after["closed_because"])
+    assert [] == center.tasks("south")
+    [ended] = center.rows("matching", "SELECT state, end_reason FROM assignment")
+    assert ("ended", "erased") == (ended.state, ended.end_reason)
+    [person] = center.rows("notifications", "SELECT * FROM person WHERE kind = 'client'")
+    assert ("erased", None, None) == (person.state, person.mobile_token, person.email_token)
+    assert 0 == center.rows("intake", "SELECT count(*) FROM search_token")[0][0]
+    noted = center.rows("intake", "SELECT by, did FROM audit ORDER BY place DESC LIMIT 1")
+    assert [("ops", "erased")] == [tuple(row) for row in noted]
+
+
+def test_what_waits_to_leave_does_not(center: House) -> None:
+    center.clock.move(hours=11)
+    story = center.register(facility="south")
+    assert [] == center.network.to(CLIENT)
+
+    _erase(center, _client_of(center, story))
+    center.clock.move(hours=24)
+    center.settle()
+
+    assert [] == center.network.to(CLIENT)
+    states = center.rows("notifications", "SELECT state FROM message WHERE recipient = 'client'")
+    assert {"suppressed"} == {row.state for row in states}
+    assert [] == center.tasks("south")
+
+
+def test_the_same_record_number_is_somebody_new(center: House) -> None:
+    before = center.register(facility="south")
+    _erase(center, _client_of(center, before))
+    center.settle()
+
+    again = center.register(facility="south")
+
+    assert before["client_id"] != again["client_id"]
+    assert "assigned" == again["state"]
+
+
+def test_their_phone_is_a_stranger_s(center: House) -> None:
+    story = center.register(facility="south")
+    _erase(center, _client_of(center, story))
+    center.settle()
+
+    center.text(CLIENT, "thank you")
+
+    [reply] = center.rows("notifications", "SELECT person_id FROM reply")
+    assert reply.person_id is None
+
+
+def test_pages_and_stories_of_the_erased_still_open(center: House) -> None:
+    story = center.register(facility="south")
+    client = _client_of(center, story)
+    _erase(center, client)
+    center.settle()
+    staff, ops = center.browser("clerk", "south"), center.browser("operations", "south")
+    coordinator = center.browser("coordinator", "south", center.matching_app())
+
+    pages = [
+        staff.get("/"),
+        staff.get("/clients"),
+        *(staff.get(f"/discharges/{story['id']}{page}") for page in ("", *PAGES)),
+        ops.get(f"/ops/follow?id={client}"),
+        coordinator.get("/matching/"),
+        coordinator.get(f"/matching/clients/{client}"),
+    ]
+
+    # What could be done about them is not offered any more.
+    assert [200] * 4 + [404] * 4 + [200] * 3 == [page.status_code for page in pages]
+    assert not [page for page in pages if b"Sam" in page.data]
+
+
+@pytest.mark.parametrize("deaf", ["matching", "notifications"])
+def test_a_service_that_hears_of_them_late_goes_on(center: House, deaf: str) -> None:
+    story = center.register_only(facility="south")
+    center.settle(deaf=deaf)
+
+    _erase(center, _client_of(center, story))
+    center.settle()
+
+    assert 0 == center.rows(deaf, "SELECT count(*) FROM early")[0][0]
+    assert [] == parking.listed(center.participants[deaf])
+    assert 0 == center.rows(deaf, "SELECT count(*) FROM outbox WHERE published_at IS NULL")[0][0]
+    assert "closed" == center.story(story["id"], "south")["state"]
+    assert "assigned" == center.register(facility="south", record_number="R-2")["state"]
+
+
+@pytest.mark.parametrize("service", ["intake", "matching", "notifications"])
+def test_what_waits_for_them_is_closed(center: House, service: str) -> None:
+    story = center.register(facility="south")
+    client = _client_of(center, story)
+    _park(center, service, client)
+    center.text(CLIENT, "someone else")
+    assert [client] == [one.key for one in parking.listed(center.participants[service])]
+
+    _erase(center, client)
+    center.settle()
+
+    assert [] == parking.listed(center.participants[service])
+    for table in ("parked_event", "early"):
+        assert 0 == center.rows(service, f"SELECT count(*) FROM {table}")[0][0]
+    assert [] == center.tasks("south")
+    released = center.rows(service, "SELECT body FROM outbox WHERE type = 'KeyReleased'")
+    assert ['"because": "erased"' in bytes(row.body).decode() for row in released] == [True]
+    assert "closed" == center.story(story["id"], "south")["state"]
+
+
+def _park(center: House, service: str, key: UUID) -> None:
+    """Something of theirs cannot be handled in this service."""
+
+    def fails(work: Work) -> Iterable[Any]:
+        raise LookupError
+
+    if service == "intake":
+        parking.attempt(center.intake, key, "told", fails)
+    else:
+        spoilt = Outgoing(topic=TOPICS["intake"].name, key=str(key).encode(), value=b"", headers=[])
+        center.broker.writer().send([spoilt])
+    center.settle()
+
+
+def test_who_is_no_client_is_not_erased(center: House) -> None:
+    assert not center.desk.erase(uuid4(), by="ops", because="asked")
+
+
+def test_keys_that_a_process_did_not_destroy_any_more_are_destroyed(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = _client_of(center, center.register(facility="south"))
+
+    def dies(keyring: Keyring, persons: Iterable[UUID]) -> int:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched, pytest.raises(ConnectionError):
+        patched.setattr(Keyring, "destroy", dies)
+        _erase(center, client)
+    assert {"identity", "about", "contact", "record"} == _left(center, client)
+
+    Shredding(center.intake).step()
+
+    assert {"record"} == _left(center, client)
+
+
+def test_keys_that_a_backup_brought_back_are_destroyed_again(center: House) -> None:
+    client = _client_of(center, center.register(facility="south"))
+    backup = keep(center.settings)
+    _erase(center, client)
+    put_back(center.settings, backup, ["KEYS_OWNER_URL"])
+    assert {"identity", "about", "contact", "record"} == _left(center, client)
+
+    Shredding(center.intake).step()
+
+    assert {"record"} == _left(center, client)
+
+
+def test_who_was_erased_stays_so_when_everything_is_restored_from_before(center: House) -> None:
+    client = _client_of(center, center.register(facility="south"))
+    own = partial(center.broker.read_to_the_end, TOPICS["intake"].name)
+    restored.notice(center.intake, own)
+    backup = keep(center.settings)
+    _erase(center, client)
+    center.settle()
+    put_back(center.settings, backup, ["INTAKE_DATABASE_URL", "KEYS_OWNER_URL"])
+    center.restart("intake")
+
+    restored.notice(center.intake, own)
+    Shredding(center.intake).step()
+
+    assert {"record"} == _left(center, client)
+    assert ["restored"] == [one.handler for one in parking.listed(center.intake)]
+    with center.intake.engine.begin() as conn:
+        first = "UPDATE epoch SET epoch = 1, system = NULL, timeline = NULL, read_back = '{}'"
+        conn.execute(text(first))
