@@ -35,7 +35,8 @@ for name in intake matching notifications keys_owner access_owner clock_reader; 
   role "$name"
 done
 database intake intake
-database matching matching
-database notifications notifications
+# Intake compares what it has accepted with where the others have it: ids, in one view of each.
+database matching matching intake
+database notifications notifications intake
 database keys keys_owner intake matching notifications
 database access access_owner intake matching notifications clock_reader

@@ -83,13 +83,15 @@ class Foundation:
         measures: Sequence[Measure] = (),
         *,
         unhurried: Sequence[Loop] = (),
+        seldom: Sequence[Loop] = (),
         hears_after: float = 0.0,
         says_after: float = 0.0,
         beats: bool = False,
     ) -> None:
         """Run relay, consumer, timers, metrics and the service's own loops until a signal.
 
-        What is unhurried looks by itself every half a second, and no commit wakes it. A service
+        What is unhurried looks by itself every half a second, and no commit wakes it; what is
+        seldom, every quarter of a minute. A service
         that nobody waits for hears the others, or says its own, a part of a second later and more
         at a time; both in seconds. One that ``beats`` lets the others know that it is not silent
         for lack of a voice.
@@ -123,6 +125,7 @@ class Foundation:
             Turn(loop=subscriber, rest_seconds=0),
             Turn(loop=TimerLoop(participant), rest_seconds=1.0),
             *(Turn(loop=loop, rest_seconds=0.5) for loop in unhurried),
+            *(Turn(loop=loop, rest_seconds=15.0) for loop in seldom),
             Turn(loop=Replaying(participant), rest_seconds=1.0),
             Turn(loop=Shredding(participant), rest_seconds=REST_SECONDS),
             Turn(loop=Chaining(self.database), rest_seconds=REST_SECONDS),
@@ -137,7 +140,7 @@ class Foundation:
             self.waker.wakes(turn.woken)
             listener.wakes(turn.woken)
         listener.start()
-        closers = [loop.close for loop in more if hasattr(loop, "close")]
+        closers = [loop.close for loop in (*more, *seldom) if hasattr(loop, "close")]
         worker.on_stop(
             [*closers, subscriber.close, watch.close, relay.close, writer.close, listener.stop]
         )

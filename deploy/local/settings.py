@@ -26,13 +26,20 @@ DATABASES = {
     "keys": "keys_owner",
     "access": "access_owner",
 }
-GUESTS = {"keys": SERVICE_ROLES, "access": (*SERVICE_ROLES, "clock_reader")}
+GUESTS = {
+    "matching": ("intake",),
+    "notifications": ("intake",),
+    "keys": SERVICE_ROLES,
+    "access": (*SERVICE_ROLES, "clock_reader"),
+}
 
 # Which role connects to which database under which name.
 DATABASE_URLS = {
     **{f"{role.upper()}_DATABASE_URL": (role, role) for role in SERVICE_ROLES},
     **{f"{role.upper()}_KEYS_URL": (role, "keys") for role in SERVICE_ROLES},
     **{f"{role.upper()}_ACCESS_URL": (role, "access") for role in SERVICE_ROLES},
+    "INTAKE_MATCHING_URL": ("intake", "matching"),
+    "INTAKE_NOTIFICATIONS_URL": ("intake", "notifications"),
     "KEYS_OWNER_URL": ("keys_owner", "keys"),
     "ACCESS_OWNER_URL": ("access_owner", "access"),
     "CLOCK_URL": ("clock_reader", "access"),

@@ -35,6 +35,11 @@ OLDEST_DISCHARGE = Gauge(
     ["state"],
     multiprocess_mode="max",
 )
+UNPLACED = Gauge(
+    "intake_unplaced_discharges",
+    "Discharges that are open here and have been nowhere in the other databases for a minute.",
+    multiprocess_mode="max",
+)
 OVERDUE_PLACING = Gauge(
     "intake_overdue_placing_timestamp_seconds",
     "By when matching should have answered for the discharge that waits longest for it; "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Flask
 
 from hosting.accounts import Accounts
+from hosting.database import engine_for
 from hosting.ops_pages import make_ops_pages
 from hosting.service import Foundation, lay_foundation
 from hosting.settings import read
@@ -15,6 +16,7 @@ from hosting.sign_in import make_sign_in
 from messaging.work import Participant
 from services.intake.api import make_api
 from services.intake.commands import Desk
+from services.intake.conserving import Conserving
 from services.intake.flow_pages import make_flow_pages
 from services.intake.handlers import ON, TIMERS
 from services.intake.measuring import measure_discharges, measure_tasks
@@ -35,6 +37,7 @@ class Intake:
     foundation: Foundation
     participant: Participant
     processes: Mapping[str, str]
+    settings: IntakeSettings
 
     @property
     def desk(self) -> Desk:
@@ -68,7 +71,15 @@ class Intake:
         # A story need not be told within milliseconds; the hand-over itself needs the engines.
         measures = [measure_discharges, measure_tasks]
         # Whoever sends messages has to know that nobody has taken their consent back.
-        self.foundation.run_worker(self.participant, measures=measures, hears_after=0.2, beats=True)
+        settings = self.settings
+        others = (engine_for(url) for url in (settings.matching_url, settings.notifications_url))
+        self.foundation.run_worker(
+            self.participant,
+            measures=measures,
+            seldom=[Conserving(self.participant, *others)],
+            hears_after=0.2,
+            beats=True,
+        )
 
 
 def build(environ: Mapping[str, str] | None = None) -> Intake:
@@ -77,7 +88,9 @@ def build(environ: Mapping[str, str] | None = None) -> Intake:
     foundation = lay_foundation(NAME, settings)
     participant = foundation.participant(on=ON, timers=TIMERS, open_store=Store)
     processes = read_processes(settings.processes)
-    return Intake(foundation=foundation, participant=participant, processes=processes)
+    return Intake(
+        foundation=foundation, participant=participant, processes=processes, settings=settings
+    )
 
 
 def web() -> Flask:

@@ -11,7 +11,14 @@ from hosting.settings import ServiceSettings, SettingsError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeSettings(ServiceSettings):
-    """Which processes the pages of operations ask how they are."""
+    """Which processes the pages of operations ask how they are, and where others have whom."""
+
+    matching_url: str = setting(
+        "INTAKE_MATCHING_URL", "matching's database, as intake: one view of ids", secret=True
+    )
+    notifications_url: str = setting(
+        "INTAKE_NOTIFICATIONS_URL", "notifications' database, as intake: the same", secret=True
+    )
 
     processes: str = setting(
         "INTAKE_PROCESSES",
