@@ -1,0 +1,144 @@
+"""Whether an event is what its recorded contract says, and readable only where it may be."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import contracts
+from contracts.event import EVENTS
+
+#: What was recorded of each event when it was released.
+_RECORDED: Mapping[str, Mapping[str, Mapping[str, Any]]] = json.loads(
+    (Path(contracts.__file__).parent / "recorded.json").read_text(encoding="utf-8")
+)
+#: Fields of events that guarantees are judged by; all else is let go when it has been looked at.
+_JUDGED_BY = frozenset(
+    [
+        "discharge_id",
+        "assignment_id",
+        "mentor_id",
+        "message_id",
+        "reply_id",
+        "replaces",
+        "reason",
+        "meaning",
+        "next_channel",
+        "channel",
+        "route",
+        "route_ends_on",
+        "sender_id",
+        "handler",
+        "closed",
+        "quiet_hours",
+    ]
+)
+#: What looks like an address or a number of a person; the same in SQL and here.
+PERSONAL = (
+    r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+\.[A-Za-z]{2,}"
+    r"|(^|[^A-Za-z0-9/+=])\+[0-9]{8,15}($|[^A-Za-z0-9])"
+    r"|(^|[^0-9-])\(?[0-9]{3}\)?[ .-][0-9]{3}[.-][0-9]{4}($|[^0-9-])"
+)
+_PERSONAL = re.compile(PERSONAL)
+#: What HPKE makes of the shortest value, in base64; nothing where the key was destroyed.
+BOX = "([A-Za-z0-9+/]{64,}={0,2})?"
+_BOX = re.compile(BOX)
+_SEALED = {"purpose", "person", "version", "bound", "box"}
+
+Faults = tuple[tuple[str, str], ...]
+
+
+def looks_personal(text: str) -> bool:
+    """Whether an e-mail address or a telephone number seems to stand in a text."""
+    return ("@" in text or any(c.isdigit() for c in text)) and bool(_PERSONAL.search(text))
+
+
+def read_event(
+    service: str, event_id: UUID, key: UUID, kind: str, raw: bytes
+) -> tuple[Mapping[str, Any], Faults]:
+    """What is judged by of an event's body, and what is wrong with it."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        return {}, (("G4", "cannot be read"),)
+    event = EVENTS.get(kind)
+    if event is None or kind not in _RECORDED:
+        return {}, (("G4", "is of a type that was never recorded"),)
+    faults: list[tuple[str, str]] = []
+    if service not in event.publishers or body.get(event.key_field) != str(key):
+        faults.append(("G4", "is not its publisher's to say, or is about another key"))
+    for name, shape in _RECORDED[kind].items():
+        if name not in body:
+            if shape["required"]:
+                faults.append(("G4", f"lacks the field {name} of its contract"))
+        elif shape["type"].startswith("sealed "):
+            bound = f"event/{event_id}/{kind}/{name}"
+            if not is_sealed(body[name], shape["type"].removeprefix("sealed "), key, bound):
+                faults.append(("G7", f"holds {name} unsealed, or sealed for elsewhere"))
+        elif not _fits(shape["type"], body[name]):
+            faults.append(("G4", f"holds {name} unlike its contract"))
+    open_text = (
+        name
+        for name, value in body.items()
+        if not str(_RECORDED[kind].get(name, {}).get("type", "")).startswith("sealed ")
+        and any(looks_personal(text) for text in _texts(value))
+    )
+    faults += [("G7", f"shows an address or a number in {name}") for name in open_text]
+    return {name: body[name] for name in body if name in _JUDGED_BY}, tuple(faults)
+
+
+def is_sealed(value: Any, purpose: str, person: UUID, bound: str) -> bool:
+    """Whether a value is sealed for this purpose and person, and belongs where it stands."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == _SEALED
+        and value["purpose"] == purpose
+        and value["person"] == str(person)
+        and type(value["version"]) is int
+        and value["bound"] == bound
+        and isinstance(value["box"], str)
+        and _BOX.fullmatch(value["box"]) is not None
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield name
+            yield from _texts(one)
+
+
+def _fits(kind: str, value: Any) -> bool:
+    alternatives = kind.split(" or ")
+    if value is None:
+        return "none" in alternatives
+    [wanted] = [one for one in alternatives if one != "none"]
+    if wanted.startswith("tuple of "):
+        inner = wanted.removeprefix("tuple of ")
+        return isinstance(value, list) and all(_fits(inner, one) for one in value)
+    try:
+        return _IS[wanted](value)
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+_IS: Mapping[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": lambda value: type(value) is int,
+    "bool": lambda value: type(value) is bool,
+    "UUID": lambda value: str(UUID(value)) == value,
+    "datetime": lambda value: datetime.fromisoformat(value).tzinfo is not None,
+    "date": lambda value: bool(date.fromisoformat(value)),
+}
