@@ -161,7 +161,7 @@ class _Known:
         """By their own clocks, where their contact is as it was, and their facility's hours."""
         person = one.message["person_id"]
         zone = self._zones.get(person)
-        if zone is None or any(at >= one.first for at in self._contacts.get(person, ())):
+        if zone is None or any(at > one.first for at in self._contacts.get(person, ())):
             return True
         said = self._facilities.get(one.message["facility_id"], ())
         hours = [row.body["quiet_hours"] for row in _in_force(said, one) if row.body]
@@ -174,7 +174,7 @@ class _Known:
 
 def _in_force(said: Sequence[Said], one: Leaving) -> Iterator[Said]:
     """Each word that was the last one at some moment at which the message may have been leased."""
-    for row, following in zip(said, [*said[1:], None], strict=True):
+    for row, following in zip(said, [*said[1:], None], strict=False):
         is_over = following is not None and following.at < one.first - _HEARD_WITHIN
         if row.at <= one.last and not is_over:
             yield row

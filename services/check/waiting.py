@@ -72,7 +72,10 @@ def _unread(evidence: Evidence, service: str) -> Iterator[str]:
     """Events that were published long ago and have not come here, by partition."""
     if service not in evidence.applied:
         return
-    here = {(one.producer, one.epoch, one.key): len(one.seqs) for one in evidence.applied[service]}
+    here = {
+        (one.producer, one.epoch, one.key): max(one.seqs, default=0)
+        for one in evidence.applied[service]
+    }
     kept = (*evidence.early.get(service, ()), *evidence.behind.get(service, ()))
     waiting = {one.event_id for one in kept}
     for producer in SERVICES:
