@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from messaging.broker import Outgoing
-from services.check import Evidence, gather, judge
+from services.check import Evidence, judge
 from services.check.command import report
 from services.check.tables import SEALED
+from tests.fault.history import Attempt, stored_in, unconfirmed_in, violations
 from tests.house import House
 
 JO = "+15035550101"
@@ -39,31 +40,17 @@ def worked(center: House) -> House:
     return center
 
 
-def evidence_of(house: House) -> Evidence:
-    """What the command reads, with the broker in memory and the network of the house."""
-    delivered = [
-        {"id": f"P-{letter.message_id}", "message_id": letter.message_id}
-        for _, letter in house.network.letters
-    ]
-    return gather(
-        house.settings,
-        now=house.clock.now,
-        in_kafka=lambda topic: house.broker.read_to_the_end(topic.name, {}),
-        delivered=delivered,
-    )
-
-
 def violated(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     """The guarantees that do not hold, with what was found."""
     return {v.guarantee: v.violations for v in judge(evidence) if v.violations}
 
 
 def test_every_guarantee_holds_after_a_days_work(worked: House) -> None:
-    verdicts = judge(evidence_of(worked))
+    verdicts = judge(worked.evidence())
 
     assert [f"G{n}" for n in range(1, 10)] == [v.guarantee for v in verdicts]
     assert all(v.checked for v in verdicts)
-    assert {} == violated(evidence_of(worked))
+    assert {} == violated(worked.evidence())
 
 
 def _sql(service: str, statement: str) -> Callable[[House], None]:
@@ -215,7 +202,7 @@ def test_a_planted_violation_is_found_and_nothing_else(
 
     plant(worked)
 
-    assert 1 == report(evidence_of(worked))
+    assert 1 == report(worked.evidence())
     printed = capsys.readouterr().out
     assert guarantees == set(re.findall(r"^(G\d) violated", printed, re.MULTILINE)), printed
     assert "Sam" not in printed
@@ -230,11 +217,11 @@ def test_a_client_who_was_erased_and_is_still_helped_is_found(worked: House) -> 
         conn.execute(text(gone), {"id": client.client_id})
     owner.dispose()
 
-    assert {"G7"} == violated(evidence_of(worked)).keys()
+    assert {"G7"} == violated(worked.evidence()).keys()
 
 
 def test_a_message_that_lies_in_the_sandbox_twice_is_found(worked: House) -> None:
-    evidence = evidence_of(worked)
+    evidence = worked.evidence()
     assert evidence.delivered is not None
 
     doubled = replace(evidence, delivered=[*evidence.delivered, evidence.delivered[0]])
@@ -243,7 +230,7 @@ def test_a_message_that_lies_in_the_sandbox_twice_is_found(worked: House) -> Non
 
 
 def test_a_facility_without_an_owner_is_found(worked: House) -> None:
-    assert {"G9"} == violated(replace(evidence_of(worked), facilities=frozenset())).keys()
+    assert {"G9"} == violated(replace(worked.evidence(), facilities=frozenset())).keys()
 
 
 #: JSON that names nobody: ids, codes, settings, and records in the form in which they travel.
@@ -263,3 +250,18 @@ def test_all_json_in_tables_is_declared_as_sealed_or_as_open(house: House, servi
 
     declared = {f"{one.table}.{one.column}" for one in SEALED[service]}
     assert set() == {row.name for row in found} - declared - OPEN_JSON
+
+
+def test_what_was_answered_is_what_is_there(center: House) -> None:
+    address = "sam7@example.org"
+    found = center.register(
+        record_number="R-7", facility="south", email=address, channels=["email"]
+    )
+    tried = [Attempt(record_number="R-7", address=address, outcome="accepted")]
+    spool = [{"to": letter.to, "body": letter.text} for _, letter in center.network.letters]
+    ended = {"spool": spool, "unconfirmed": unconfirmed_in(center, {found["id"]: address})}
+
+    assert [] == list(violations(tried, stored=stored_in(center, ["R-7"]), **ended))
+    assert ["another record is stored and was never entered"] == [
+        says for says in violations(tried, stored=stored_in(center, []), **ended) if "never" in says
+    ]
