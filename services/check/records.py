@@ -103,7 +103,8 @@ def _strange(record: Record) -> Iterator[str]:
     names = {name for name, _ in record.headers}
     if not names <= _HEADERS:
         yield f"{where} has headers that no event has"
-    if any(looks_personal(value.decode(errors="replace")) for _, value in record.headers):
+    # The others are ids, moments and numbers, or are compared with what was said.
+    if looks_personal(dict(record.headers).get("traceparent", b"").decode(errors="replace")):
         yield f"{where} shows an address or a number in a header"
 
 
