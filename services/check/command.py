@@ -72,6 +72,8 @@ def report(evidence: Evidence) -> int:
         print("Kafka could not be read: G4 and G7 were checked against the databases alone")
     if evidence.delivered is None:
         print("there is no sandbox: G5 was checked against the databases alone")
+    if evidence.erased is None:
+        print("the keys are not here: G7 was checked without who was erased")
     if evidence.zones is None:
         print("the key of contacts is not here: G8 was checked without the hours of recipients")
     return 1 if any(verdict.violations for verdict in verdicts) else 0
