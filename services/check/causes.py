@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from uuid import UUID
 
 from contracts.topics import TOPICS
-from services.check.evidence import SERVICES, Evidence, Foreign, Row, Said, Verdict, was_lost
+from services.check.evidence import (
+    SERVICES,
+    Evidence,
+    Foreign,
+    Row,
+    Said,
+    Verdict,
+    given_up,
+    was_lost,
+)
 
 _OFFERS = ("AssignmentOffered", "MentorAssigned")
 _ENDS = ("AssignmentDeclined", "OfferExpired", "AssignmentEnded")
@@ -65,7 +73,10 @@ def judge_causes(evidence: Evidence) -> Verdict:
 def _unsaid(evidence: Evidence, service: str) -> Iterator[str]:
     """Records that are in a topic and, like this, in no outbox."""
     assert evidence.in_kafka is not None
-    lost, settled = was_lost(evidence, service), evidence.parked | _given_up(evidence)
+    lost, settled = (
+        was_lost(evidence, service),
+        evidence.parked.union(*(given_up(evidence, one) for one in SERVICES)),
+    )
     for one in evidence.in_kafka[service].foreign:
         is_lost = one.key is not None and one.epoch < lost.get(one.key, 0)
         # Somebody who writes into a topic parks a key: a person looks at it, or has.
@@ -75,16 +86,6 @@ def _unsaid(evidence: Evidence, service: str) -> Iterator[str]:
 
 def _is_old(evidence: Evidence, one: Foreign) -> bool:
     return one.at is None or evidence.is_old(one.at)
-
-
-def _given_up(evidence: Evidence) -> set[UUID]:
-    """Keys of which a person gave an event up."""
-    return {
-        row.key
-        for rows in evidence.said.values()
-        for row in rows
-        if row.type == "KeyReleased" and row.body.get("closed")
-    }
 
 
 def _missing(evidence: Evidence, service: str) -> Iterator[str]:

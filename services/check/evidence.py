@@ -158,3 +158,12 @@ def was_lost(evidence: Evidence, producer: str) -> Mapping[UUID, int]:
         for row in evidence.said.get(producer, ())
         if row.type == "KeyParked" and row.body.get("handler") == "restored"
     }
+
+
+def given_up(evidence: Evidence, service: str) -> frozenset[UUID]:
+    """Keys of which a person gave an event up in a service, where it counts as applied since."""
+    return frozenset(
+        row.key
+        for row in evidence.said.get(service, ())
+        if row.type == "KeyReleased" and row.body.get("closed")
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
-from services.check.evidence import Applied, Evidence, Verdict, was_lost
+from services.check.evidence import Applied, Evidence, Verdict, given_up, was_lost
 
 _Stream = tuple[int, UUID]
 
@@ -21,10 +21,11 @@ def judge_order(evidence: Evidence) -> Verdict:
     streams = {producer: _streams(evidence, producer) for producer in evidence.said}
     lost = {producer: was_lost(evidence, producer) for producer in evidence.said}
     for service, applied in evidence.applied.items():
+        closed = given_up(evidence, service)
         for one in applied:
             checked += len(one.seqs)
             said = streams.get(one.producer, {}).get((one.epoch, one.key), [])
-            is_lost = one.epoch < lost.get(one.producer, {}).get(one.key, 0)
+            is_lost = one.epoch < lost.get(one.producer, {}).get(one.key, 0) or one.key in closed
             found = _of_stream(one, said, is_old=evidence.is_old(one.latest), is_lost=is_lost)
             broken += (f"{service} {what}" for what in found)
     return Verdict(

@@ -60,7 +60,8 @@ def _early(evidence: Evidence, service: str, parked: set[UUID]) -> Iterator[str]
         before = len(blocked)
         blocked |= {one.key for one in early if one.waiting_on in blocked}
     for one in early:
-        is_held = bool(evidence.held.get(service))
+        # Whoever holds a topic, here or where it comes from, holds what waits for it.
+        is_held = any(evidence.held.values())
         if one.waiting_on not in blocked and evidence.is_old(one.since) and not is_held:
             yield (
                 f"{service} keeps event {one.event_id} early for key {one.waiting_on}, which is"

@@ -559,6 +559,16 @@ ALLOWED: dict[str, Change] = {
             in_kafka=None,
         )
     ),
+    "a record of somebody else was given up by a person": lambda evidence: _topic(
+        foreign=(Foreign(where="t/0/9", what="was never said", key=CLIENT, at=BEGAN),)
+    )(
+        _applied(seqs=[1, 2, 3], ids=_GHOST, cursor=3)(
+            _told(lambda told: told.say("matching", "KeyReleased", CLIENT, closed=True))(evidence)
+        )
+    ),
+    "an event is early for one whose topic is held where it comes from": lambda evidence: replace(
+        _of("early", [_EARLY])(evidence), held={"intake": frozenset(["intake-events"])}
+    ),
     "an event is early for a key that is parked": lambda evidence: _of(
         "parked_keys", [{"key": MENTOR, "parked_at": NOW, "handler": "answer/x"}]
     )(_of("early", [_EARLY])(evidence)),
