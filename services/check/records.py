@@ -61,8 +61,8 @@ def _topic(records: Iterable[Record], publisher: str, said: Iterable[Said]) -> T
     foreign: list[Foreign] = []
     strange: list[str] = []
     for record in records:
-        strange += _strange(record)
         if is_heartbeat(record):
+            strange += _strange(record)
             continue
         where = f"{record.topic}/{record.partition}/{record.offset}"
         try:
@@ -76,6 +76,7 @@ def _topic(records: Iterable[Record], publisher: str, said: Iterable[Said]) -> T
         row = known.get(envelope.event_id)
         if row is not None and envelope.producer == publisher and row.total == total:
             ids.add(row.event_id)
+            strange += _strange(record)
             continue
         what = "was never said" if row is None else "is not as it was said"
         foreign.append(
@@ -92,7 +93,7 @@ def _topic(records: Iterable[Record], publisher: str, said: Iterable[Said]) -> T
 
 
 def _strange(record: Record) -> Iterator[str]:
-    """What an outsider who reads the topic could learn, or should not find there."""
+    """What our own records show to an outsider who reads the topic."""
     where = f"the record {record.topic}/{record.partition}/{record.offset}"
     if is_heartbeat(record):
         if record.key is not None or record.value or len(record.headers) != 1:

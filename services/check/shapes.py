@@ -74,7 +74,7 @@ def read_event(
     """What is judged by of an event's body, and what is wrong with it."""
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         return {}, (("G4", "cannot be read"),)

@@ -119,7 +119,7 @@ PLANTED: dict[str, tuple[set[str], Callable[[House], None]]] = {
             " '\"why\"'), 'UTF8') WHERE type = 'MessageHandedOver'",
         ),
     ),
-    "a record that somebody else has written": ({"G4", "G7"}, _record),
+    "a record that somebody else has written": ({"G4"}, _record),
     "a message that nothing was said of": (
         {"G4"},
         _sql("notifications", "UPDATE message SET state = 'failed' WHERE purpose = 'introduction'"),

@@ -67,7 +67,12 @@ def test_what_is_wrong_with_an_event_is_seen(change: str) -> None:
 def test_an_event_that_cannot_be_read_is_seen() -> None:
     nobody = UUID(int=1)
 
-    for kind, raw in (("ClientDied", b"{"), ("ClientDied", b"[]"), ("ClientMoved", b"{}")):
+    for kind, raw in (
+        ("ClientDied", b"{"),
+        ("ClientDied", b"[]"),
+        ("ClientDied", b"[" * 20_000),
+        ("ClientMoved", b"{}"),
+    ):
         _, faults = read_event("intake", nobody, nobody, kind, raw)
         assert ["G4"] == [guarantee for guarantee, _ in faults]
 
