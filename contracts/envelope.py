@@ -83,7 +83,7 @@ def from_headers(headers: Headers, key: bytes | None) -> Envelope:
         )
     except BadEnvelope:
         raise
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadEnvelope("a header has a value that cannot be read") from error
 
 

@@ -373,21 +373,6 @@ def ensure_topics(servers: str, topics: Iterable[Topic], replication: int) -> li
         admin.close()
 
 
-def read_ids(servers: str, topics: Iterable[Topic]) -> dict[str, frozenset[UUID]] | None:
-    """The ids of all events that lie in each publisher's topic now; None while Kafka is away."""
-    try:
-        return {
-            topic.publisher: frozenset(
-                event_id
-                for record in read_to_the_end(servers, topic, {})
-                for event_id in _event_ids(record.headers)
-            )
-            for topic in topics
-        }
-    except Unavailable:
-        return None
-
-
 def read_to_the_end(servers: str, topic: Topic, begin: Mapping[int, int]) -> Iterator[Record]:
     """What lies in a topic now, each partition from the offset given for it or its beginning.
 
@@ -447,16 +432,6 @@ def _record(raw: Any, topic_id: UUID, end: int) -> Record:
         headers=tuple((name, value or b"") for name, value in raw.headers),
         end=end,
     )
-
-
-def _event_ids(headers: Iterable[tuple[str, bytes]]) -> Iterator[UUID]:
-    """The id of a record's event; none of a record that is no event."""
-    for name, value in headers:
-        if name == "ce_id":
-            try:
-                yield UUID(value.decode())
-            except ValueError:
-                return
 
 
 def _admin(servers: str) -> KafkaAdminClient:

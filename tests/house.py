@@ -31,6 +31,7 @@ from messaging.relay import Relay
 from messaging.subscriber import Subscriber
 from messaging.timer_loop import TimerLoop
 from messaging.work import Participant
+from services.check import Evidence, gather, judge
 from services.command_line import main as services
 from services.intake import service as intake_service
 from services.intake.api import make_api
@@ -343,6 +344,23 @@ class House:
         """Rows of a service's database, for looking behind the scenes."""
         with self.participants[service].engine.connect() as conn:
             return list(conn.execute(text(query), values).all())
+
+    def evidence(self) -> Evidence:
+        """What ``check`` reads of this house; what reached its network was delivered."""
+        delivered = [
+            {"id": f"P-{letter.message_id}", "message_id": letter.message_id}
+            for _, letter in self.network.letters
+        ]
+        return gather(
+            self.settings,
+            now=self.clock.now,
+            in_kafka=lambda topic: self.broker.read_to_the_end(topic.name, {}),
+            delivered=delivered,
+        )
+
+    def violated(self) -> dict[str, tuple[str, ...]]:
+        """The guarantees that do not hold, with what was found."""
+        return {v.guarantee: v.violations for v in judge(self.evidence()) if v.violations}
 
     def restart(self, service: str) -> None:
         """A worker stops, and another begins where the broker says that it was."""

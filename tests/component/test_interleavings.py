@@ -398,6 +398,8 @@ def test_nothing_leaves_after_what_forbids_it_and_the_services_agree(north: Hous
 
     holds()
 
+    assert {} == north.violated()
+
 
 def test_how_fast_the_loops_are_changes_no_end(north: House) -> None:
     """The same words in the same order, told to a prompt house and to one whose loops dawdle.
@@ -425,6 +427,8 @@ def test_how_fast_the_loops_are_changes_no_end(north: House) -> None:
             assert at_best[1] == messages
 
     holds()
+
+    assert {} == north.violated()
 
 
 def _assert_agreed(states: dict[str, Any]) -> None:

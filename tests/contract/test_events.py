@@ -114,6 +114,7 @@ def test_a_moment_without_an_offset_is_refused() -> None:
         ({"ce_sequence": b"many"}, "cannot be read"),
         ({"ce_time": b"2026-11-24T10:00:00"}, "no offset"),
         ({"ce_after": b"{"}, "cannot be read"),
+        ({"ce_after": b"[" * 20_000}, "cannot be read"),
         ({"ce_id": b"\xff"}, "not UTF-8"),
     ],
 )

@@ -19,8 +19,8 @@ from sqlalchemy import text
 
 from contracts.topics import TOPICS
 from messaging.heartbeats import is_heartbeat
-from messaging.kafka import KafkaReader, read_ids
-from services.check import gather, judge
+from messaging.kafka import KafkaReader
+from services.check import gather, judge, kafka
 from services.intake.bodies import DischargeBody, read_body
 from tests.house import House, a_discharge
 
@@ -204,7 +204,7 @@ def assert_every_guarantee_holds(house: House, engines: dict[str, str]) -> None:
     evidence = gather(
         engines,
         now=house.clock.now,
-        in_kafka=read_ids(engines["KAFKA_SERVERS"], TOPICS.values()),
+        in_kafka=kafka(engines["KAFKA_SERVERS"]),
         delivered=delivered,
     )
     assert {} == {v.guarantee: v.violations for v in judge(evidence) if v.violations}

@@ -292,7 +292,9 @@ def image(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
 def test_an_image_holds_its_own_service_alone(image: tuple[str, Path]) -> None:
     service, folder = image
 
-    assert {service} == {path.name for path in (folder / "services").iterdir() if path.is_dir()}
+    assert {service, "check"} == {
+        path.name for path in (folder / "services").iterdir() if path.is_dir()
+    }
     assert ["gunicorn.conf.py"] == [path.name for path in (folder / "deploy").iterdir()]
     assert (folder / "services" / service / "migrations").is_dir()
 

@@ -1,0 +1,118 @@
+"""G2: each discharge is in one place, never with two mentors, and no mentor is over capacity."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+from services.check.evidence import GRACE, Evidence, Said, Verdict
+
+_PLACED = {
+    "AssignmentOffered": "offered",
+    "MentorAssigned": "assigned",
+    "FirstContactMade": "in_contact",
+    "NobodyAvailable": "waiting",
+}
+
+
+def placements(evidence: Evidence) -> dict[UUID, tuple[str, datetime]]:
+    """Where each discharge is by what was said of it, and since when."""
+    placed: dict[UUID, tuple[str, datetime]] = {}
+    clients = {row["id"]: row["client_id"] for row in evidence.discharges}
+    of_client: dict[UUID, list[UUID]] = defaultdict(list)
+    for discharge_id, client_id in clients.items():
+        of_client[client_id].append(discharge_id)
+    for row in evidence.said["intake"]:
+        for discharge_id, state in _from_intake(row, of_client):
+            placed[discharge_id] = (state, row.at)
+    for row in evidence.said["matching"]:
+        named = row.body.get("discharge_id")
+        discharge_id = UUID(named) if named else None
+        if discharge_id is None or discharge_id not in placed:
+            continue
+        moved = _PLACED.get(row.type)
+        if row.type == "AssignmentEnded" and row.body["reason"] == "client_declined":
+            moved = "closed"
+        elif row.type in ("AssignmentDeclined", "OfferExpired", "AssignmentEnded"):
+            moved = "received"
+        if moved is not None and placed[discharge_id][0] not in ("held", "closed"):
+            placed[discharge_id] = (moved, row.at)
+    return placed
+
+
+def _from_intake(row: Said, of_client: Mapping[UUID, list[UUID]]) -> Iterator[tuple[UUID, str]]:
+    body, kind = row.body, row.type
+    if kind == "ClientDied":
+        yield from ((discharge_id, "closed") for discharge_id in of_client.get(row.key, ()))
+    if "discharge_id" not in body:
+        return
+    told = {
+        "ClientDischarged": "received",
+        "DischargeHeld": "held",
+        "DischargeCancelled": "closed",
+    }.get(kind)
+    if told is not None:
+        yield UUID(body["discharge_id"]), told
+    if kind == "DischargeCorrected":
+        yield UUID(body["discharge_id"]), "received"
+    if kind == "ClientDischarged" and body.get("replaces"):
+        yield UUID(body["replaces"]), "closed"
+
+
+def judge_places(evidence: Evidence) -> Verdict:
+    """Each discharge is in exactly one place; never two mentors, never over capacity."""
+    broken: list[str] = []
+    derived = placements(evidence)
+    asked = {(task["kind"], task["about"]) for task in evidence.tasks}
+    active = Counter(row["client_id"] for row in evidence.assignments if row["ended_at"] is None)
+    for discharge in evidence.discharges:
+        state, since = derived.get(discharge["id"], ("nowhere", discharge["accepted_at"]))
+        if discharge["client_id"] in evidence.parked or not evidence.is_old(since):
+            continue
+        if ("given_up", discharge["client_id"]) in asked:
+            # A person gave an event up, and has the task to look after this client by hand.
+            continue
+        if state == "received":
+            broken.append(f"discharge {discharge['id']} was not placed since {since:%H:%M:%S}")
+        elif state != discharge["state"]:
+            broken.append(
+                f"discharge {discharge['id']} is {state} by its events and {discharge['state']}"
+                " by its row"
+            )
+    for client_id, count in active.items():
+        if count > 1:
+            broken.append(f"client {client_id} has {count} active assignments")
+    broken += _over_capacity(evidence)
+    return Verdict(
+        guarantee="G2",
+        says="every discharge is in one place, with one mentor at most, none over capacity",
+        checked=len(evidence.discharges) + len(evidence.assignments),
+        violations=tuple(broken),
+    )
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def _over_capacity(evidence: Evidence) -> Iterator[str]:
+    """Assignments that were made when the mentor's places were all taken.
+
+    A roster may lower a capacity below the caseload, which is no violation. What a capacity was
+    before is not kept, so only what was made since the mentor last changed can be judged.
+    """
+    steps: dict[UUID, list[tuple[datetime, int]]] = defaultdict(list)
+    for row in evidence.assignments:
+        steps[row["mentor_id"]].append((row["began_at"] or _LONG_AGO, 1))
+        if row["ended_at"] is not None:
+            steps[row["mentor_id"]].append((row["ended_at"], -1))
+    changes = (row for row in evidence.said["matching"] if row.type == "MentorChanged")
+    # An assignment under way while a roster was loaded may still have seen the capacity before.
+    since = {row.key: row.at + GRACE for row in changes}
+    for mentor_id, moments in steps.items():
+        capacity, load = evidence.capacities.get(mentor_id, 0), 0
+        for at, step in sorted(moments):
+            load += step
+            if step > 0 and load > capacity and at >= since.get(mentor_id, _LONG_AGO):
+                yield f"mentor {mentor_id} was given client {load} of {capacity} at {at:%H:%M:%S}"
