@@ -15,7 +15,7 @@ def judge_acceptance(evidence: Evidence) -> Verdict:
     broken: list[str] = []
     intake = evidence.said["intake"]
     begun = {row.body.get("discharge_id") for row in intake if row.type in _BEGINS}
-    dead = {row.key for row in intake if row.type == "ClientDied"}
+    dead = {row.key for row in intake if row.type in ("ClientDied", "ClientErased")}
     for discharge in evidence.discharges:
         if str(discharge["id"]) not in begun and discharge["client_id"] not in dead:
             broken.append(f"discharge {discharge['id']} was accepted and nothing was said of it")

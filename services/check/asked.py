@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from services.check.evidence import Evidence, Row, Said, Verdict
+from services.check.evidence import Evidence, Row, Said, Verdict, were_erased
 from services.check.places import placements
 
 _REPLY_TASKS = {"danger": "danger", "unclear": "unclear_reply"}
@@ -36,9 +36,10 @@ def judge_asking(evidence: Evidence) -> Verdict:
 
 def _unasked(evidence: Evidence, asked: set[tuple[str, UUID]]) -> Iterator[str]:
     """Failures and replies that need a person and are no task."""
+    erased = were_erased(evidence)
     for row in evidence.said["notifications"]:
         needs = _need_of(row)
-        if needs is None or not evidence.is_old(row.at):
+        if needs is None or row.key in erased or not evidence.is_old(row.at):
             continue
         if needs not in asked and row.key not in evidence.parked:
             yield f"{row.type} {row.event_id} needs a person and is no task"

@@ -90,7 +90,7 @@ class _Known:
         self._mentors: dict[UUID, list[Said]] = defaultdict(list)
         self._facilities: dict[UUID, list[Said]] = defaultdict(list)
         self._contacts: dict[UUID, list[datetime]] = defaultdict(list)
-        self._died: dict[UUID, datetime] = {}
+        self._ended: dict[UUID, datetime] = {}
         self._stops: dict[UUID, list[datetime]] = defaultdict(list)
         self._starts: dict[UUID, list[datetime]] = defaultdict(list)
         sharing = _sharing(evidence.persons)
@@ -115,8 +115,8 @@ class _Known:
             self._mentors[row.key].append(row)
         elif row.type == "FacilityChanged":
             self._facilities[row.key].append(row)
-        elif row.type == "ClientDied":
-            self._died[row.key] = row.at
+        elif row.type in ("ClientDied", "ClientErased"):
+            self._ended[row.key] = row.at
         elif row.type == "OutreachStopped":
             self._stops[row.key].append(row.at)
 
@@ -133,8 +133,8 @@ class _Known:
                 yield "without an open route"
             if self._had_stopped(one):
                 yield "after its recipient had stopped messages"
-            if self._died.get(person, one.last) < one.first - _HEARD_WITHIN:
-                yield "after its recipient had died"
+            if self._ended.get(person, one.last) < one.first - _HEARD_WITHIN:
+                yield "after its recipient had died or was erased"
         if not message["is_answer"] and not self._was_open(one):
             yield "outside of its recipient's hours"
 

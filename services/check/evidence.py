@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from contracts.event import EVENTS
+
 SERVICES = ("intake", "matching", "notifications")
 #: What is under way for less than this is not judged yet.
 GRACE = timedelta(seconds=60)
@@ -158,6 +160,16 @@ def was_lost(evidence: Evidence, producer: str) -> Mapping[UUID, int]:
         for row in evidence.said.get(producer, ())
         if row.type == "KeyParked" and row.body.get("handler") == "restored"
     }
+
+
+def were_erased(evidence: Evidence) -> frozenset[UUID]:
+    """Who was erased: what waited for them counts as applied, and nobody is asked about them."""
+    return frozenset(
+        row.key
+        for rows in evidence.said.values()
+        for row in rows
+        if (known := EVENTS.get(row.type)) is not None and known.erases
+    )
 
 
 def given_up(evidence: Evidence, service: str) -> frozenset[UUID]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
-from services.check.evidence import Evidence, Verdict
+from services.check.evidence import Evidence, Verdict, were_erased
 
 _MAY_HAVE_LEFT = ("leased", "handed_over", "delivered", "unconfirmed")
 
@@ -19,10 +19,11 @@ def judge_handing_over(evidence: Evidence) -> Verdict:
     broken += _delivered_twice(evidence)
     asked = {(task["kind"], task["about"]) for task in evidence.tasks}
     firsts = {m["discharge_id"] for m in evidence.messages if m["purpose"] == "first"}
+    erased = were_erased(evidence)
     for row in evidence.said["intake"]:
         if row.type != "ClientDischarged" or not row.body or row.body.get("replaces"):
             continue
-        if ("given_up", row.key) in asked:
+        if ("given_up", row.key) in asked or row.key in erased:
             continue
         known = UUID(row.body["discharge_id"]) in firsts or row.key in evidence.parked
         if not known and evidence.is_old(row.at):

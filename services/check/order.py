@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
-from services.check.evidence import Applied, Evidence, Verdict, given_up, was_lost
+from services.check.evidence import Applied, Evidence, Verdict, given_up, was_lost, were_erased
 
 _Stream = tuple[int, UUID]
 
@@ -20,10 +20,13 @@ def judge_order(evidence: Evidence) -> Verdict:
     checked = 0
     streams = {producer: _streams(evidence, producer) for producer in evidence.said}
     lost = {producer: was_lost(evidence, producer) for producer in evidence.said}
+    erased = were_erased(evidence)
     for service, applied in evidence.applied.items():
         closed = given_up(evidence, service)
         for one in applied:
             checked += len(one.seqs)
+            if one.key in erased:
+                continue
             said = streams.get(one.producer, {}).get((one.epoch, one.key), [])
             is_lost = one.epoch < lost.get(one.producer, {}).get(one.key, 0) or one.key in closed
             found = _of_stream(one, said, is_old=evidence.is_old(one.latest), is_lost=is_lost)

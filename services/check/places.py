@@ -44,7 +44,7 @@ def placements(evidence: Evidence) -> dict[UUID, tuple[str, datetime]]:
 
 def _from_intake(row: Said, of_client: Mapping[UUID, list[UUID]]) -> Iterator[tuple[UUID, str]]:
     body, kind = row.body, row.type
-    if kind == "ClientDied":
+    if kind in ("ClientDied", "ClientErased"):
         yield from ((discharge_id, "closed") for discharge_id in of_client.get(row.key, ()))
     if "discharge_id" not in body:
         return
