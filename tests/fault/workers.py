@@ -9,21 +9,28 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import requests
-from sqlalchemy import text
+from kafka.admin import KafkaAdminClient
+from sqlalchemy import create_engine, text
 
 from contracts.topics import TOPICS
+from deploy.local.demo import next_morning
+from hosting.clock import Clock, move_to
 from messaging.heartbeats import is_heartbeat
-from messaging.kafka import KafkaReader, read_ids
+from messaging.kafka import KafkaReader, ensure_topics, read_ids
 from services.check import gather, judge
 from services.intake.bodies import DischargeBody, read_body
-from tests.house import House, a_discharge
+from services.intake.facilities import load_facilities
+from services.matching.mentors import load_roster
+from tests.house import DEMO, House, a_discharge
+from tests.running import eventually
 
 SERVICES = ("intake", "matching", "notifications")
 #: Long after a test, whose house has a clock that stands still; no reminder is due by then.
@@ -35,6 +42,10 @@ IN_FLIGHT = {
     "due": "SELECT count(*) FROM message WHERE state = 'planned'",
     "early": "SELECT count(*) FROM early",
 }
+HEADER = (
+    "code,called,mobile,email,opted_in_at,opted_in_how,time_zone,languages,moud_friendly,"
+    "facilities,capacity,hours,route,state\n"
+)
 
 
 class Workers:
@@ -125,6 +136,65 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def running_workers(
+    settings: dict[str, str],
+    house: House,
+    folder: Path,
+    ways: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterator[Workers]:
+    """All three workers on topics made anew, with a roster that has a place for everybody."""
+    _make_topics_anew(settings["KAFKA_SERVERS"])
+    owner = create_engine(settings["ACCESS_OWNER_URL"])
+    move_to(owner, next_morning(datetime.now(UTC)))
+    owner.dispose()
+    house.clock.moment = time_of(settings)
+    started = Workers(settings, folder, ways)
+    started.start("sandbox", "deploy.sandbox")
+    for name in SERVICES:
+        started.worker(name)
+    try:
+        load_facilities(house.desk, (DEMO / "demo-facilities.toml").read_bytes())
+        eventually(
+            lambda: not load_roster(house.matching, HEADER + _roster()).errors,
+            seconds=40,
+            otherwise="matching does not hear of the facilities",
+        )
+        yield started
+    finally:
+        started.stop()
+
+
+def time_of(settings: Mapping[str, str]) -> datetime:
+    """The product's time."""
+    access = create_engine(settings["INTAKE_ACCESS_URL"])
+    try:
+        return Clock(access, mode="sandbox").now()
+    finally:
+        access.dispose()
+
+
+def _make_topics_anew(servers: str) -> None:
+    """What lies in them was said by databases that are empty now."""
+    names = {topic.name for topic in TOPICS.values()}
+    admin = KafkaAdminClient(bootstrap_servers=servers.split(","))
+    try:
+        if there := names & set(admin.list_topics()):
+            admin.delete_topics(sorted(there))
+            eventually(lambda: not names & set(admin.list_topics()), otherwise="topics stay")
+    finally:
+        admin.close()
+    ensure_topics(servers, TOPICS.values(), 1)
+
+
+def _roster() -> str:
+    return "".join(
+        f"K-{n},Jo{n},+1503555{6000 + n},jo{n}@peers.example.org,2026-01-05T10:00:00-08:00,form,"
+        "America/Los_Angeles,en,yes,south,200,00:00-23:59,workforce,active\n"
+        for n in range(10)
+    )
 
 
 def count(house: House, service: str, query: str, **values: Any) -> int:
