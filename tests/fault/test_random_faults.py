@@ -20,11 +20,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 
+from contracts.topics import TOPICS
 from deploy.local.engines import Engines, engines_at_hand
 from deploy.local.ports import free_ports
+from messaging.broker import Outgoing, Written
+from messaging.kafka import KafkaWriter, ensure_topics
 from messaging.unavailable import is_away, is_lost_race
 from services.intake import service as intake_service
 from services.intake.bodies import DischargeBody, read_body
@@ -139,6 +144,31 @@ def door(stage: Stage) -> Iterator[Intake]:
     built.foundation.database.dispose()
     built.foundation.access.dispose()
     built.foundation.keyring.close()
+
+
+def test_a_relay_sends_again_after_it_got_no_answer_for_too_long(stage: Stage) -> None:
+    ensure_topics(stage.engines.settings["KAFKA_SERVERS"], TOPICS.values(), 1)
+    topic = TOPICS["intake"].name
+    record = Outgoing(topic=topic, key=str(uuid4()).encode(), value=b"{", headers=[])
+    before = set(threading.enumerate())
+    writer = KafkaWriter(stage.ways["intake"]["KAFKA_SERVERS"], "relay")
+    try:
+        assert [Written] == [type(one) for one in writer.send([record])]
+
+        stage.proxy.fail("intake:kafka", "swallow")
+        assert [KafkaTimeoutError] == [type(one) for one in writer.send([record])]
+        stage.proxy.heal()
+
+        assert [Written] == [type(one) for one in writer.send([record])]
+    finally:
+        stage.proxy.heal()
+        writer.close()
+    # The producer that was given up would go on for ever beside the next one.
+    eventually(lambda: not _producers(before), otherwise="a producer's thread is left")
+
+
+def _producers(before: set[threading.Thread]) -> list[threading.Thread]:
+    return [one for one in set(threading.enumerate()) - before if "relay" in one.name]
 
 
 @dataclass
