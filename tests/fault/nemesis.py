@@ -117,7 +117,9 @@ def draw(seed: int, seconds: float) -> list[Fault]:
             fault = _one(chance, at, seconds)
             # Two faults of one process would be one of them, or neither; others may come and go.
             thing = (fault.kind == "more workers", fault.target)
-            if busy.get(thing, 0) <= at:
+            if fault.seconds == 0:
+                faults.append(fault)
+            elif busy.get(thing, 0) <= at:
                 busy[thing] = at + fault.seconds
                 faults.append(fault)
         at += chance.uniform(1.5, 4)
