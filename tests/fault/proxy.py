@@ -35,15 +35,18 @@ class Link:
         self._target = target
         self._chance = random.Random(name)
         self._fault: str | None = None
-        self._server: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.StreamWriter] = set()
         #: How often something came of each fault: one that meets no traffic tests nothing.
         self.struck: Counter[str] = Counter()
 
     async def listen(self) -> None:
         """Take connections from now on."""
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        if self._accepting is None:
+            listening = socket.create_server(("127.0.0.1", self.port))
+            listening.setblocking(False)
+            self._accepting = asyncio.create_task(self._accept(listening))
 
     async def fail(self, fault: str | None) -> None:
         """Fail in this way from now on, or in none."""
@@ -51,26 +54,40 @@ class Link:
         # The answers that were swallowed are gone for good, so those connections are over.
         if fault in ("reset", "refuse") or before == "swallow":
             self._reset_all()
-        if fault == "refuse" and self._server is not None:
+        if fault == "refuse":
             self.struck["refuse"] += 1
-            self._server.close()
-            self._server = None
+            await self._listen_no_more()
         elif fault != "refuse":
             await self.listen()
 
     async def close(self) -> None:
         """Hang up everywhere, and listen no more."""
         self._reset_all()
-        if self._server is not None:
-            self._server.close()
+        await self._listen_no_more()
+
+    async def _listen_no_more(self) -> None:
+        accepting, self._accepting = self._accepting, None
+        if accepting is not None:
+            accepting.cancel()
+            await asyncio.wait([accepting])
+
+    async def _accept(self, listening: socket.socket) -> None:
+        # Python's own server loses a connection that it accepts while it is closed.
+        with listening:
+            while True:
+                opened, _ = await asyncio.get_running_loop().sock_accept(listening)
+                serving = asyncio.create_task(self._serve(opened))
+                self._serving.add(serving)
+                serving.add_done_callback(self._serving.discard)
 
     def _reset_all(self) -> None:
         for writer in list(self._open):
             self.struck["reset"] += self._fault == "reset"
             _reset(writer)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, opened: socket.socket) -> None:
         """Carry both ways until either side has hung up."""
+        reader, writer = await asyncio.open_connection(sock=opened)
         self._open.add(writer)
         there: asyncio.StreamWriter | None = None
         try:
