@@ -29,6 +29,8 @@ from tests.fault.workers import SERVICES, Workers
 
 #: So long may a worker finish what is in flight when it is told to end.
 SECONDS_TO_END = 60.0
+#: So long may an engine, as whoever supervises it would wait: a broker alone may take a minute.
+SECONDS_TO_END_ENGINES = 5.0
 #: So long may an engine take to be there again.
 SECONDS_TO_RETURN = 60.0
 #: An event of each service that both others react to: another's body cannot be read as its own.
@@ -56,6 +58,8 @@ class Harms:
     #: Workers that ended though nobody had told or made them to.
     fell: list[str] = field(default_factory=list)
     _away: set[str] = field(default_factory=set)
+    #: Since when an engine has been told to end.
+    _told: dict[str, float] = field(default_factory=dict)
     _stopped: dict[Fault, int] = field(default_factory=dict)
     _ending: dict[str, tuple[float, bool]] = field(default_factory=dict)
     _writing: list[Future[None]] = field(default_factory=list)
@@ -112,9 +116,17 @@ class Harms:
             if name not in self._away and name not in self._ending and process.poll() is not None:
                 self.fell.append(f"{name} ended by itself ({process.returncode})")
                 self.workers.worker(name)
-        for name in {"kafka", "postgres"} - self._away:
-            if self._engine(name).process.poll() is not None:
-                self._engine(name).launch()
+        for name in ("kafka", "postgres"):
+            self._tend_engine(name)
+
+    def _tend_engine(self, name: str) -> None:
+        engine = self._engine(name)
+        if engine.process.poll() is None:
+            if time.monotonic() - self._told.get(name, float("inf")) > SECONDS_TO_END_ENGINES:
+                engine.process.kill()
+        elif name not in self._away:
+            self._told.pop(name, None)
+            engine.launch()
 
     def heal(self) -> None:
         """Let everything go right; returns when engines and workers are there again."""

@@ -291,10 +291,15 @@ def assert_nothing_lost(
 
 def assert_nothing_doubled(delivered: list[dict[str, Any]]) -> None:
     """Nobody got the same words twice, and no message left twice."""
-    bodies = Counter((m["to"], m["body"]) for m in delivered if m["to"].startswith("sam"))
+    bodies = Counter((m["to"], m["body"]) for m in delivered if _is_of_client(m["to"]))
 
     assert [] == [pair for pair, times in bodies.items() if times > 1]
     assert [] == [i for i, n in Counter(m["message_id"] for m in delivered).items() if n > 1]
+
+
+def _is_of_client(address: str) -> bool:
+    """As ``a_body`` has them; mentors do get the same words again, about somebody else."""
+    return address.startswith("sam") or re.fullmatch(r"\+1503555[0-3]\d{3}", address) is not None
 
 
 def assert_every_guarantee_holds(house: House, engines: dict[str, str]) -> None:
