@@ -189,6 +189,7 @@ class Harms:
             self._stop(fault, engine.process.pid)
             return
         self._away.add(fault.target)
+        self._told[fault.target] = time.monotonic()
         engine.process.send_signal(signal.SIGKILL if how == "killed" else engine.child.stop_signal)
 
     def _stop(self, fault: Fault, pid: int) -> None:
