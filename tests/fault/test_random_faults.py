@@ -28,6 +28,7 @@ from kafka.errors import KafkaTimeoutError
 from contracts.topics import TOPICS
 from deploy.local.engines import Engines, engines_at_hand
 from deploy.local.ports import free_ports
+from deploy.local.settings import settings_for
 from messaging.broker import Outgoing, Written
 from messaging.kafka import KafkaWriter, ensure_topics
 from messaging.unavailable import is_away, is_lost_race
@@ -82,11 +83,14 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
     """Set once for all runs."""
-    ports = dict(zip(LINKS, free_ports(len(LINKS)), strict=True))
-    doors = dict(zip(ALL_WORKERS, free_ports(len(ALL_WORKERS)), strict=True))
-    told = {_listener(n): (port, ports[f"{n}:kafka"]) for n, port in doors.items()}
     with tempfile.TemporaryDirectory(prefix="warm-handoff-") as folder:
         Path(folder).chmod(0o755)
+        # The engines take the ports that stand there by then; none of ours may be one of them.
+        theirs = settings_for(Path(folder).resolve(), 0, environment={})
+        free = iter([port for port in free_ports(120) if str(port) not in theirs.values()])
+        ports = {link: next(free) for link in LINKS}
+        doors = {worker: next(free) for worker in ALL_WORKERS}
+        told = {_listener(n): (port, ports[f"{n}:kafka"]) for n, port in doors.items()}
         with engines_at_hand(Path(folder), told) as engines:
             settings = engines.settings
             migrate(settings, os.environ)  # type: ignore[arg-type]
@@ -99,7 +103,8 @@ def stage() -> Iterator[Stage]:
             for link, port in ports.items():
                 name, _, to = link.partition(":")
                 proxy.link(link, port, doors[name] if to == "kafka" else targets[to])
-            ways = {name: _way(name, settings, ports) for name in ("door", *ALL_WORKERS)}
+            names = ("door", *ALL_WORKERS)
+            ways = {name: _way(name, settings, ports, next(free)) for name in names}
             yield Stage(engines=engines, proxy=proxy, ways=ways, logs=Path(folder) / "log")
             let_go(settings)
             proxy.close()
@@ -109,7 +114,9 @@ def _listener(worker: str) -> str:
     return worker.upper().replace("-", "_")
 
 
-def _way(name: str, settings: dict[str, str], ports: dict[str, int]) -> dict[str, str]:
+def _way(
+    name: str, settings: dict[str, str], ports: dict[str, int], metrics_port: int
+) -> dict[str, str]:
     """The settings of this process that lead through proxies, and what else is its own."""
     postgres = f"127.0.0.1:{settings['POSTGRES_PORT']}"
     own = {
@@ -123,7 +130,7 @@ def _way(name: str, settings: dict[str, str], ports: dict[str, int]) -> dict[str
     own["DEAD_AFTER_SECONDS"] = str(DEAD_AFTER_SECONDS)
     service, _, another = name.partition("-")
     if another:
-        own[f"{service.upper()}_WORKER_METRICS_PORT"] = str(free_ports(1)[0])
+        own[f"{service.upper()}_WORKER_METRICS_PORT"] = str(metrics_port)
     if service == "notifications":
         own["SMTP_PORT"] = str(ports[f"{name}:smtp"])
         own["TWILIO_URL"] = f"http://127.0.0.1:{ports[f'{name}:sms']}"
