@@ -54,8 +54,9 @@ unit: setup ## tests that need no engine
 integration: setup ## tests on the real engines
 	$(BIN)/python -m pytest tests/integration tests/component
 
-fault: setup ## kill workers fifty times with work in flight, and harm them in every gap, twice
+fault: setup ## kill workers fifty times, harm them in every gap, twice, and everything at random
 	WARM_HANDOFF_KILLS=50 WARM_HANDOFF_ACTIONS=kill,stop,raise,late,hang WARM_HANDOFF_TIMES=2 \
+		WARM_HANDOFF_RUNS=20 WARM_HANDOFF_LOAD_SECONDS=60 \
 		$(BIN)/python -m pytest -s tests/fault
 
 mutants: setup ## plant a bug at a time, and see that the tests find it

@@ -49,9 +49,14 @@ class KafkaWriter:
 
     def __init__(self, servers: str, name: str) -> None:
         assert_fast_checksums()
-        self._producer = KafkaProducer(
-            bootstrap_servers=servers.split(","),
-            client_id=f"{name}-{os.getpid()}",
+        self._servers = servers
+        self._name = name
+        self._producer = self._open()
+
+    def _open(self) -> KafkaProducer:
+        return KafkaProducer(
+            bootstrap_servers=self._servers.split(","),
+            client_id=f"{self._name}-{os.getpid()}",
             api_version=API_VERSION,
             reconnect_backoff_max_ms=RECONNECT_MS,
             acks="all",
@@ -66,6 +71,15 @@ class KafkaWriter:
 
     def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
         """Write a bounded batch and wait for every acknowledgement."""
+        outcomes = self._sent(records)
+        if any(isinstance(outcome, Exception) for outcome in outcomes):
+            # One whose batch was not answered in time asks for a new identity, and kafka-python
+            # 3.0.12 may wait for that for ever: nothing more would be sent, nor be given up.
+            self.close()
+            self._producer = self._open()
+        return outcomes
+
+    def _sent(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
         futures: list[Any] = []
         for record in records:
             try:
@@ -83,7 +97,11 @@ class KafkaWriter:
                 if len(futures) == 1:
                     # The broker is away: waiting for each of the others would take hours.
                     return [error] * len(records)
-        self._producer.flush(timeout=20)
+        try:
+            self._producer.flush(timeout=20)
+        except KafkaError as error:
+            # What was acknowledged all the same is sent again, and skipped by those who read it.
+            return [error] * len(records)
         return [_outcome(future) for future in futures]
 
     def partitions(self, topic: str) -> Collection[int]:
@@ -100,7 +118,8 @@ class KafkaWriter:
             self._producer.close(timeout=2)
         except KafkaError:
             # Whatever was not acknowledged is unpublished in the outbox and will be sent again.
-            return
+            # The library's thread would go on trying beside the next producer's.
+            self._producer._sender.force_close()
 
 
 class _Unread:

