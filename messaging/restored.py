@@ -8,16 +8,17 @@ and a new epoch begins, in which no number means another event than it did befor
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, select, text, update
 
-from contracts.envelope import BadEnvelope, from_headers
+from contracts.envelope import BadEnvelope, Envelope, from_headers
 from contracts.event import Event
 from messaging import heartbeats, parking
 from messaging.broker import Record
+from messaging.cut import LAST_PUBLISHED
 from messaging.inbox import Failure
 from messaging.rows import among
 from messaging.tables import EPOCH, OUTBOX, STREAM
@@ -44,8 +45,8 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
         epoch = conn.execute(select(EPOCH).with_for_update()).one()
         here = conn.execute(_HERE).one()
         begin = {int(number): offset for number, offset in epoch.read_back.items()}
-        for row in conn.execute(_PUBLISHED):
-            begin[row.partition] = max(begin.get(row.partition, 0), row.next)
+        for row in conn.execute(LAST_PUBLISHED):
+            begin[row.partition] = max(begin.get(row.partition, 0), row.last + 1)
         records = list(read_back(begin))
         lost[:] = _lost(conn, records)
         is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
@@ -67,31 +68,30 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
 
 def _lost(conn: Connection, records: Iterable[Record]) -> list[UUID]:
     """The subjects of events that were published and are not in the outbox, in order."""
-    said: dict[UUID, UUID] = {}
-    for record in records:
-        if heartbeats.is_heartbeat(record):
-            continue
-        try:
-            envelope = from_headers(record.headers, record.key)
-        except BadEnvelope:
-            # Whatever it is, it was not said here.
-            continue
-        said[envelope.event_id] = envelope.key
+    said = {envelope.event_id: envelope.key for envelope in _envelopes(records)}
     known = set(
         conn.execute(select(OUTBOX.c.event_id).where(among(OUTBOX.c.event_id, said))).scalars()
     )
     return sorted({key for event_id, key in said.items() if event_id not in known})
 
 
+def event_ids(records: Iterable[Record]) -> Iterator[UUID]:
+    """The ids of the events among a service's own records."""
+    return (envelope.event_id for envelope in _envelopes(records))
+
+
+def _envelopes(records: Iterable[Record]) -> Iterator[Envelope]:
+    for record in records:
+        if heartbeats.is_heartbeat(record):
+            continue
+        try:
+            yield from_headers(record.headers, record.key)
+        except BadEnvelope:
+            # Whatever it is, it was not said here.
+            continue
+
+
 _HERE: Any = text(
     "SELECT system_identifier AS system, timeline_id AS timeline"
     " FROM pg_control_system(), pg_control_checkpoint()"
-)
-_PUBLISHED = (
-    select(
-        OUTBOX.c.published_partition.label("partition"),
-        (func.max(OUTBOX.c.published_offset) + 1).label("next"),
-    )
-    .where(OUTBOX.c.published_partition.is_not(None))
-    .group_by(OUTBOX.c.published_partition)
 )
