@@ -72,12 +72,23 @@ JAVA_OPTIONS = (
 class Kafka:
     """The broker over one data folder."""
 
-    def __init__(self, folder: Path, port: int, controller_port: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        controller_port: int,
+        *,
+        cluster: str | None = None,
+        settings: str = "",
+    ) -> None:
+        """``settings`` win over those above; those of one cluster are formatted with its id."""
+        self._cluster = cluster or cluster_id()
+        self._more = settings
         self.folder = folder.resolve()
         self.port = port
         self._controller_port = controller_port
         self._logs = self.folder.parent / "log"
-        self._data = self.folder / "data"
+        self.data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -87,7 +98,7 @@ class Kafka:
     @property
     def child(self) -> Child:
         return Child(
-            name="kafka", command=tuple(self._java("kafka.Kafka", self._settings)), stage=1
+            name=self.folder.name, command=tuple(self._java("kafka.Kafka", self._settings)), stage=1
         )
 
     def start(self) -> None:
@@ -107,6 +118,13 @@ class Kafka:
             children.stop([(self.child, self._process)], seconds=10)
             self._process = None
 
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
     def prepare(self) -> None:
         """Fetch the jars, write the settings and, at the first start, format the data folder."""
         jars = pinned()
@@ -114,8 +132,9 @@ class Kafka:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._settings.write_text(
             SERVER_SETTINGS.format(
-                port=self.port, controller_port=self._controller_port, data=self._data
+                port=self.port, controller_port=self._controller_port, data=self.data
             )
+            + self._more
         )
         self._log_settings.write_text(LOG_SETTINGS)
         self._format_once()
@@ -151,11 +170,11 @@ class Kafka:
         if formatted.exists():
             return
         # A first run that was cut short starts afresh; nothing was ever stored in it.
-        shutil.rmtree(self._data, ignore_errors=True)
+        shutil.rmtree(self.data, ignore_errors=True)
         children.run_once(
             self._java(
                 "kafka.tools.StorageTool",
-                *("format", "--cluster-id", cluster_id(), "--config"),
+                *("format", "--cluster-id", self._cluster, "--config"),
                 self._settings,
             )
         )

@@ -9,20 +9,27 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import requests
-from sqlalchemy import text
+from kafka.admin import KafkaAdminClient
+from sqlalchemy import create_engine, text
 
 from contracts.topics import TOPICS
+from deploy.local.demo import next_morning
+from hosting.clock import Clock, move_to
 from messaging.heartbeats import is_heartbeat
-from messaging.kafka import KafkaReader, read_ids
+from messaging.kafka import KafkaReader, ensure_topics, read_ids
 from services.check import gather, judge
 from services.intake.bodies import DischargeBody, read_body
-from tests.house import House, a_discharge
+from services.matching.mentors import load_roster
+from tests.house import DEMO, House, a_discharge
+from tests.running import eventually
 
 SERVICES = ("intake", "matching", "notifications")
 #: What is under way in a service, by name: rows that its worker still has to do something about.
@@ -32,6 +39,12 @@ IN_FLIGHT = {
     "due": "SELECT count(*) FROM message WHERE state = 'planned'",
     "early": "SELECT count(*) FROM early",
 }
+
+
+HEADER = (
+    "code,called,mobile,email,opted_in_at,opted_in_how,time_zone,languages,moud_friendly,"
+    "facilities,capacity,hours,route,state\n"
+)
 
 
 class Workers:
@@ -87,17 +100,22 @@ class Workers:
 
     def count(self, name: str) -> None:
         """Add what a worker has skipped because it had been applied before."""
+        self.absorbed += self.skipped(name)
+
+    def skipped(self, name: str) -> Counter[str]:
+        """What a worker has skipped since it was started, by why; nothing of one that is gone."""
         port = self.settings[f"{name.upper()}_WORKER_METRICS_PORT"]
         try:
             said = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=2).text
         except requests.RequestException:
-            return
-        for outcome in ("duplicate", "read_again"):
-            found = re.findall(rf'consumer_records_total{{outcome="{outcome}".*}} ([\d.e+]+)', said)
-            found += re.findall(
-                rf'consumer_records_total{{.*outcome="{outcome}"}} ([\d.e+]+)', said
-            )
-            self.absorbed[outcome] += int(sum(float(number) for number in found))
+            return Counter()
+        samples = re.findall(r"^consumer_records_total\{(.*)\} ([\d.e+]+)$", said, re.MULTILINE)
+        return Counter(
+            {
+                outcome: int(sum(float(n) for labels, n in samples if f'"{outcome}"' in labels))
+                for outcome in ("duplicate", "read_again")
+            }
+        )
 
     def stop(self) -> None:
         """End everything."""
@@ -109,6 +127,56 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def all_workers(
+    settings: dict[str, str], house: House, folder: Path, *, copies: int = 1
+) -> Iterator[Workers]:
+    """All three workers on real engines, with a roster that has a place for everybody."""
+    _make_topics_anew(settings["KAFKA_SERVERS"], copies)
+    owner = create_engine(settings["ACCESS_OWNER_URL"])
+    move_to(owner, next_morning(datetime.now(UTC)))
+    owner.dispose()
+    access = create_engine(settings["INTAKE_ACCESS_URL"])
+    house.clock.moment = Clock(access, mode="sandbox").now()
+    access.dispose()
+    started = Workers(settings, folder)
+    started.start("sandbox", "deploy.sandbox")
+    for name in SERVICES:
+        started.worker(name)
+    try:
+        from services.intake.facilities import load_facilities
+
+        load_facilities(house.desk, (DEMO / "demo-facilities.toml").read_bytes())
+        deadline = time.monotonic() + 40
+        while load_roster(house.matching, HEADER + _roster()).errors:
+            assert time.monotonic() < deadline, "matching does not hear of the facilities"
+            time.sleep(0.5)
+        yield started
+    finally:
+        started.stop()
+
+
+def _make_topics_anew(servers: str, copies: int) -> None:
+    """What lies in them was said by databases that are empty now."""
+    names = {topic.name for topic in TOPICS.values()}
+    admin = KafkaAdminClient(bootstrap_servers=servers.split(","))
+    try:
+        if there := names & set(admin.list_topics()):
+            admin.delete_topics(sorted(there))
+            eventually(lambda: not names & set(admin.list_topics()), otherwise="topics stay")
+    finally:
+        admin.close()
+    ensure_topics(servers, TOPICS.values(), copies)
+
+
+def _roster() -> str:
+    return "".join(
+        f"K-{n},Jo{n},+1503555{6000 + n},jo{n}@peers.example.org,2026-01-05T10:00:00-08:00,form,"
+        "America/Los_Angeles,en,yes,south,200,00:00-23:59,workforce,active\n"
+        for n in range(10)
+    )
 
 
 def count(house: House, service: str, query: str) -> int:
