@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo pictures check test test-running test-parts unit integration fault mutants bench lock map samples clean
+.PHONY: help setup run demo pictures check test test-running test-parts unit integration fault drill mutants bench lock map samples clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -54,10 +54,14 @@ unit: setup ## tests that need no engine
 integration: setup ## tests on the real engines
 	$(BIN)/python -m pytest tests/integration tests/component
 
-fault: setup ## kill workers fifty times, harm them in every gap, twice, and everything at random
+DRILLS := reset_groups,wipe_kafka,cut_the_log,restore_a_database,clocks_apart,lose_a_broker
+fault: setup ## kill workers, harm them in every gap, everything at random, and every disaster
 	WARM_HANDOFF_KILLS=50 WARM_HANDOFF_ACTIONS=kill,stop,raise,late,hang WARM_HANDOFF_TIMES=2 \
-		WARM_HANDOFF_RUNS=20 WARM_HANDOFF_LOAD_SECONDS=60 \
+		WARM_HANDOFF_RUNS=20 WARM_HANDOFF_LOAD_SECONDS=60 WARM_HANDOFF_DRILLS=$(DRILLS) \
 		$(BIN)/python -m pytest -s tests/fault
+
+drill: setup ## every disaster of the runbook, mended by its steps (minutes)
+	$(BIN)/python -m tests.fault.drills
 
 mutants: setup ## plant a bug at a time, and see that the tests find it
 	$(BIN)/python -m tests.fault.mutants

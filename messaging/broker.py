@@ -35,7 +35,8 @@ class Written:
 class Record:
     """A record as read. ``topic_id`` differs when a topic was deleted and made again.
 
-    ``end`` is the offset behind the partition's last record when this one was read.
+    ``end`` is the offset behind the partition's last record when this one was read, ``term`` counts
+    the leaders of the partition up to the one who wrote it.
     """
 
     topic: str
@@ -46,6 +47,7 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     end: int = 0
+    term: int = 0
 
 
 class Producer(Protocol):
@@ -57,6 +59,10 @@ class Producer(Protocol):
 
     def partitions(self, topic: str) -> Collection[int]:
         """The partitions of a topic; raises ``Unavailable`` while the broker is away."""
+        ...
+
+    def ends(self, topic: str) -> Mapping[int, int]:
+        """The offset behind the last record of each; raises ``Unavailable`` as well."""
         ...
 
     def close(self) -> None:
@@ -83,8 +89,8 @@ class Consumer(Protocol):
         """Read nothing of these topics from now on, and of all the others again."""
         ...
 
-    def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Read this partition from here on."""
+    def seek(self, topic: str, partition: int, offset: int, term: int = -1) -> None:
+        """Read this partition from here on, or from where it was cut since this term."""
         ...
 
     def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:

@@ -112,6 +112,10 @@ class KafkaWriter:
             raise Unavailable("the broker cannot be asked for partitions") from error
         return found
 
+    def ends(self, topic: str) -> dict[int, int]:
+        """The offset behind the last record of each partition."""
+        return {number: end for number, (_, end) in bounds(self._servers, topic).items()}
+
     def close(self) -> None:
         """Let go of the network without waiting for what was not acknowledged."""
         try:
@@ -162,6 +166,7 @@ class KafkaReader:
         self._topics = tuple(topics)
         self._ids: dict[str, UUID] = {}
         self._ours: set[TopicPartition] = set()
+        self._terms: dict[TopicPartition, int] = {}
         self._consumer = KafkaConsumer(
             *self._topics,
             bootstrap_servers=servers.split(","),
@@ -192,6 +197,7 @@ class KafkaReader:
             raise Unavailable("the broker cannot be read") from error
         # As the broker said with the records; the library knows it for as long as they are ours.
         ends = {place: self._consumer.highwater(place) or sys.maxsize for place in read}
+        self._terms |= {place: group[-1].leader_epoch for place, group in read.items()}
         return [
             _record(raw, self._ids[raw.topic], ends[place])
             for place, group in read.items()
@@ -230,18 +236,23 @@ class KafkaReader:
         self._consumer.pause(*(held - paused))
         self._consumer.resume(*(paused - held))
 
-    def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Read this partition from here on, if it is still ours."""
+    def seek(self, topic: str, partition: int, offset: int, term: int = -1) -> None:
+        """Read this partition from here on, if it is still ours, or from where it was cut since.
+
+        Told the term, the library asks the broker whether that term went so far. Its public seek
+        does not take one.
+        """
         place = TopicPartition(topic, partition)
         if place in self._consumer.assignment():
-            self._consumer.seek(place, offset)
+            self._consumer._subscription.seek(place, OffsetAndMetadata(offset, "", term))
         # A topic that was deleted and made again begins anew, under an id of its own.
         self._ids = {}
 
     def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Commit without waiting: the stored offsets decide, this only saves reading again."""
+        hints = {TopicPartition(*place): at for place, at in offsets.items()}
         self._consumer.commit_async(
-            {TopicPartition(*place): OffsetAndMetadata(at, "", -1) for place, at in offsets.items()}
+            {p: OffsetAndMetadata(at, "", self._terms.get(p, -1)) for p, at in hints.items()}
         )
 
     def close(self) -> None:
@@ -392,6 +403,26 @@ def ensure_topics(servers: str, topics: Iterable[Topic], replication: int) -> li
         admin.close()
 
 
+def bounds(servers: str, topic: str) -> dict[int, tuple[int, int]]:
+    """Of each partition the offset of its first record, and that behind its last one."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=servers.split(","),
+        api_version=API_VERSION,
+        request_timeout_ms=5_000,
+        allow_auto_create_topics=False,
+    )
+    try:
+        numbers = consumer.partitions_for_topic(topic) or ()
+        places = [TopicPartition(topic, number) for number in numbers]
+        begins = consumer.beginning_offsets(places, timeout_ms=5_000)
+        ends = consumer.end_offsets(places, timeout_ms=5_000)
+        return {place.partition: (begins[place], ends[place]) for place in places}
+    except KafkaError as error:
+        raise Unavailable("the broker cannot be asked where its topics end") from error
+    finally:
+        consumer.close(autocommit=False, timeout_ms=1_000)
+
+
 def read_to_the_end(servers: str, topic: Topic, begin: Mapping[int, int]) -> Iterator[Record]:
     """What lies in a topic now, each partition from the offset given for it or its beginning.
 
@@ -450,6 +481,7 @@ def _record(raw: Any, topic_id: UUID, end: int) -> Record:
         value=raw.value,
         headers=tuple((name, value or b"") for name, value in raw.headers),
         end=end,
+        term=raw.leader_epoch,
     )
 
 

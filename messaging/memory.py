@@ -23,6 +23,7 @@ class MemoryBroker:
         self._ids: dict[str, UUID] = {}
         self._committed: dict[tuple[str, str, int], int] = {}
         self._readers: dict[str, list[MemoryReader]] = {}
+        self._term = 0
 
     def writer(self) -> MemoryWriter:
         """A ``Producer``."""
@@ -60,6 +61,7 @@ class MemoryBroker:
                     key=record.key,
                     value=record.value,
                     headers=tuple(record.headers),
+                    term=self._term,
                 )
             )
             return Written(partition=partition, offset=len(log) - 1)
@@ -71,6 +73,18 @@ class MemoryBroker:
     def log(self, place: tuple[str, int]) -> list[Record]:
         """All records of a partition."""
         return self._logs.get(place, [])
+
+    def cut(self, topic: str, partition: int, count: int) -> None:
+        """Lose the last records of a partition, as a broker does that lost its power."""
+        with self._lock:
+            self._term += 1
+            del self._logs[topic, partition][-count:]
+
+    def uncut(self, place: tuple[str, int], position: int, term: int) -> int:
+        """Where a reader goes on that came to this position by records up to this term."""
+        log = self.log(place)
+        later = (record.offset for record in log if record.term > term >= 0)
+        return min(position, len(log), next(later, position))
 
     def read_to_the_end(self, topic: str, begin: Mapping[int, int]) -> list[Record]:
         """What lies in a topic, each partition from the offset given for it."""
@@ -127,6 +141,10 @@ class MemoryWriter:
         self._broker.check()
         return range(self._broker.partitions)
 
+    def ends(self, topic: str) -> dict[int, int]:
+        """Where each partition of a topic ends."""
+        return {number: len(self._broker.log((topic, number))) for number in self.partitions(topic)}
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -139,6 +157,7 @@ class MemoryReader:
         self._group = group
         self.topics = topics
         self.positions: dict[tuple[str, int], int] = {}
+        self._terms: dict[tuple[str, int], int] = {}
         self._held: frozenset[str] = frozenset()
         self._ours: set[tuple[str, int]] = set()
 
@@ -149,10 +168,13 @@ class MemoryReader:
         for place, position in self.positions.items():
             if place[0] in self._held:
                 continue
-            records = self._broker.log(place)[position : position + 500]
             end = len(self._broker.log(place))
+            position = self._broker.uncut(place, position, self._terms.get(place, -1))
+            records = self._broker.log(place)[position : position + 500]
             found.extend(replace(record, end=end) for record in records)
             self.positions[place] = position + len(records)
+            if records:
+                self._terms[place] = records[-1].term
         return found
 
     def joined(self) -> list[tuple[UUID, str, int]]:
@@ -168,10 +190,11 @@ class MemoryReader:
         """Read nothing of these topics from now on."""
         self._held = frozenset(topics)
 
-    def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Read this partition from here on, if it is ours."""
+    def seek(self, topic: str, partition: int, offset: int, term: int = -1) -> None:
+        """Read this partition from here on, if it is ours, or from where it was cut since."""
         if (topic, partition) in self.positions:
             self.positions[topic, partition] = offset
+            self._terms[topic, partition] = term
 
     def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Remember how far the group is."""

@@ -34,6 +34,11 @@ LOST = Gauge(
     "Records that the broker no longer had when they were to be read.",
     multiprocess_mode="max",
 )
+CUT = Gauge(
+    "broker_lost_records_timestamp_seconds",
+    "When this process last found that the broker has lost what it had acknowledged; 0 for never.",
+    multiprocess_mode="max",
+)
 FUSE = Gauge(
     "consumer_fuse_blown",
     "1 while so many subjects fail in a row that the consumer only tries one record at a time.",

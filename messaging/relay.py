@@ -14,6 +14,7 @@ from contracts.envelope import After, Envelope, to_headers
 from contracts.topics import TOPICS
 from messaging import heartbeats, metrics
 from messaging.broker import Outgoing, Producer, Written
+from messaging.cut import Published
 from messaging.holding import Holds
 from messaging.points import reached
 from messaging.tables import OUTBOX
@@ -59,6 +60,7 @@ class Relay:
         self._engine = engine
         self._producer = producer
         self._conn: Connection | None = None
+        self._published: Published | None = None
 
     def step(self) -> bool:
         """Publish one batch; True when there may be more."""
@@ -68,11 +70,12 @@ class Relay:
             conn = self._session()
             if conn is None:
                 return False
+            self._look_at_ends(conn)
             rows = self._unpublished(conn)
             if rows:
                 self._publish(conn, rows)
             if len(rows) < BATCH and self._beats:
-                self._beat()
+                self._beat(conn)
             return len(rows) == BATCH
         except BaseException:
             self.close()
@@ -93,8 +96,14 @@ class Relay:
             if not conn.execute(select(text(f"pg_try_advisory_lock({lock})"))).scalar():
                 conn.close()
                 return None
-            self._conn = conn
+            self._conn, self._published = conn, Published(conn)
         return self._conn
+
+    def _look_at_ends(self, conn: Connection) -> None:
+        """See now and then that the broker still has what it acknowledged."""
+        assert self._published is not None
+        if self._published.is_time_to_look():
+            self._published.look(conn, self._producer.ends(self._topic))
 
     @staticmethod
     def _unpublished(conn: Connection) -> Sequence[Row[Any]]:
@@ -104,6 +113,7 @@ class Relay:
         reached("relay.read")
         outcomes = self._producer.send([self._outgoing(row) for row in rows])
         reached("relay.sent")
+        self._compare(conn, outcomes)
         sent = [
             (row.event_id, outcome.partition, outcome.offset)
             for row, outcome in zip(rows, outcomes, strict=True)
@@ -116,12 +126,18 @@ class Relay:
             metrics.PUBLISHED.inc(len(sent))
         _raise_first(outcomes)
 
-    def _beat(self) -> None:
+    def _compare(self, conn: Connection, outcomes: Sequence[Written | Exception]) -> None:
+        assert self._published is not None
+        self._published.acknowledged(conn, outcomes)
+
+    def _beat(self, conn: Connection) -> None:
         """Tell, when it is time, that all that was committed by now is published."""
         if time.monotonic() - self._beaten_at < heartbeats.EVERY_SECONDS:
             return
         partitions = self._producer.partitions(self._topic)
-        _raise_first(self._producer.send(heartbeats.heartbeats(self._topic, partitions)))
+        outcomes = self._producer.send(heartbeats.heartbeats(self._topic, partitions))
+        self._compare(conn, outcomes)
+        _raise_first(outcomes)
         reached("relay.beaten")
         self._beaten_at = time.monotonic()
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, select, text, update
 
 from contracts.envelope import BadEnvelope, Envelope, from_headers
 from contracts.event import EVENTS, Event
 from messaging import heartbeats, parking, shredding
 from messaging.broker import Record
+from messaging.cut import LAST_PUBLISHED
 from messaging.inbox import Failure
 from messaging.rows import among
 from messaging.tables import EPOCH, OUTBOX, STREAM
@@ -44,8 +45,8 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
         epoch = conn.execute(select(EPOCH).with_for_update()).one()
         here = conn.execute(_HERE).one()
         begin = {int(number): offset for number, offset in epoch.read_back.items()}
-        for row in conn.execute(_PUBLISHED):
-            begin[row.partition] = max(begin.get(row.partition, 0), row.next)
+        for row in conn.execute(LAST_PUBLISHED):
+            begin[row.partition] = max(begin.get(row.partition, 0), row.last + 1)
         records = list(read_back(begin))
         lost[:] = _lost(conn, records)
         is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
@@ -69,19 +70,24 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
 def _erased(records: Iterable[Record]) -> set[UUID]:
     """Who was erased, as the topic says: that is done again, whatever the database says."""
     erasing = {name for name, event in EVENTS.items() if event.erases}
-    return {envelope.key for envelope in _said(records) if envelope.type in erasing}
+    return {envelope.key for envelope in _envelopes(records) if envelope.type in erasing}
 
 
 def _lost(conn: Connection, records: Iterable[Record]) -> list[UUID]:
     """The subjects of events that were published and are not in the outbox, in order."""
-    said = {envelope.event_id: envelope.key for envelope in _said(records)}
+    said = {envelope.event_id: envelope.key for envelope in _envelopes(records)}
     known = set(
         conn.execute(select(OUTBOX.c.event_id).where(among(OUTBOX.c.event_id, said))).scalars()
     )
     return sorted({key for event_id, key in said.items() if event_id not in known})
 
 
-def _said(records: Iterable[Record]) -> Iterator[Envelope]:
+def event_ids(records: Iterable[Record]) -> Iterator[UUID]:
+    """The ids of the events among a service's own records."""
+    return (envelope.event_id for envelope in _envelopes(records))
+
+
+def _envelopes(records: Iterable[Record]) -> Iterator[Envelope]:
     for record in records:
         if heartbeats.is_heartbeat(record):
             continue
@@ -95,12 +101,4 @@ def _said(records: Iterable[Record]) -> Iterator[Envelope]:
 _HERE: Any = text(
     "SELECT system_identifier AS system, timeline_id AS timeline"
     " FROM pg_control_system(), pg_control_checkpoint()"
-)
-_PUBLISHED = (
-    select(
-        OUTBOX.c.published_partition.label("partition"),
-        (func.max(OUTBOX.c.published_offset) + 1).label("next"),
-    )
-    .where(OUTBOX.c.published_partition.is_not(None))
-    .group_by(OUTBOX.c.published_partition)
 )

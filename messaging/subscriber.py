@@ -9,9 +9,9 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, select, text, tuple_, update
 
-from messaging import heartbeats, metrics
+from messaging import cut, heartbeats, metrics
 from messaging.broker import Consumer, Record
 from messaging.fuse import Fuse
 from messaging.holding import Holds
@@ -110,14 +110,14 @@ class Subscriber:
         with self._participant.engine.begin() as conn:
             _begin(conn, places)
             for row in conn.execute(select(STORED_OFFSET).where(_at(places))):
-                self._consumer.seek(row.topic, row.partition, row.next_offset)
+                self._consumer.seek(row.topic, row.partition, row.next_offset, row.term)
         self._joined = []
         return True
 
     def _read_again(self, records: Sequence[Record]) -> None:
         """The records are still in the broker: read them once more from where they began."""
         for (topic, partition), group in _by_partition(records):
-            self._consumer.seek(topic, partition, group[0].offset)
+            self._consumer.seek(topic, partition, group[0].offset, group[0].term)
 
     def _take(self, records: Sequence[Record], failing: dict[UUID, Failure]) -> None:
         """Apply the records; a batch that fails is halved until the key at fault is found."""
@@ -193,13 +193,15 @@ class Subscriber:
         fresh: dict[tuple[UUID, int], list[Record]] = {}
         for row in _locked(conn, places):
             group = places[row.topic_id, row.partition]
-            later = [record for record in group if record.offset >= row.next_offset]
+            goes_on = cut.goes_on_at(row.next_offset, row.term, group)
+            later = [record for record in group if record.offset >= goes_on]
             again = metrics.RECORDS.labels(topic=row.topic, outcome="read_again")
             again.inc(len(group) - len(later))
-            if later and later[0].offset == row.next_offset:
+            if later and later[0].offset == goes_on:
                 fresh[row.topic_id, row.partition] = later
+                _go_back(conn, row, goes_on)
             else:
-                self._consumer.seek(row.topic, row.partition, row.next_offset)
+                self._consumer.seek(row.topic, row.partition, row.next_offset, row.term)
         conn.execute(_MOVE, _moves(fresh))
         return [record for group in fresh.values() for record in group]
 
@@ -207,13 +209,14 @@ class Subscriber:
 #: Moves what continues its stored offset, all in one round trip; rows are locked in one order.
 _MOVE = text(
     "WITH mine AS MATERIALIZED ("
-    " SELECT stored.topic_id, stored.partition, given.next FROM stored_offset AS stored"
+    " SELECT stored.topic_id, stored.partition, given.next, given.term FROM stored_offset AS stored"
     " JOIN unnest(CAST(:topics AS uuid[]), CAST(:parts AS int[]), CAST(:firsts AS bigint[]),"
-    " CAST(:nexts AS bigint[])) AS given(topic_id, partition, first, next)"
+    " CAST(:nexts AS bigint[]), CAST(:terms AS int[]))"
+    " AS given(topic_id, partition, first, next, term)"
     " ON stored.topic_id = given.topic_id AND stored.partition = given.partition"
     " AND stored.next_offset = given.first"
     " ORDER BY stored.topic_id, stored.partition FOR UPDATE OF stored)"
-    " UPDATE stored_offset SET next_offset = mine.next FROM mine"
+    " UPDATE stored_offset SET next_offset = mine.next, term = mine.term FROM mine"
     " WHERE stored_offset.topic_id = mine.topic_id AND stored_offset.partition = mine.partition"
     " RETURNING stored_offset.topic_id, stored_offset.partition"
 )
@@ -225,7 +228,18 @@ def _moves(places: Mapping[tuple[UUID, int], Sequence[Record]]) -> dict[str, lis
         "parts": [part for _, part in places],
         "firsts": [group[0].offset for group in places.values()],
         "nexts": [group[-1].offset + 1 for group in places.values()],
+        "terms": [group[-1].term for group in places.values()],
     }
+
+
+def _go_back(conn: Connection, row: Row[Any], offset: int) -> None:
+    """Let a partition go on where it was cut; nothing changes where it was not."""
+    if offset < row.next_offset:
+        conn.execute(
+            update(STORED_OFFSET)
+            .where(_at([(row.topic_id, row.partition)]))
+            .values(next_offset=offset)
+        )
 
 
 def _begin(conn: Connection, places: Mapping[tuple[UUID, int], str]) -> None:

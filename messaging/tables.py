@@ -65,7 +65,8 @@ OUTBOX = Table(
 )
 
 #: How far each partition was applied; this alone decides, Kafka's own offsets are a hint.
-#: ``heard_at`` is when a heartbeat with nothing behind it was last read there.
+#: ``heard_at`` is when a heartbeat with nothing behind it was last read there, ``term`` that of the
+#: leader who wrote what was applied last (see ``messaging/cut.py``).
 STORED_OFFSET = Table(
     "stored_offset",
     METADATA,
@@ -74,6 +75,7 @@ STORED_OFFSET = Table(
     Column("topic", Text, nullable=False),
     Column("next_offset", BigInteger, nullable=False),
     Column("heard_at", _MOMENT),
+    Column("term", Integer, nullable=False, server_default=text("-1")),
     PrimaryKeyConstraint("topic_id", "partition"),
 )
 

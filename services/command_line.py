@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,9 +22,10 @@ from hosting.auth import make_token
 from hosting.database import engine_for, migrate
 from hosting.logs import set_up
 from hosting.settings import SettingsError
-from messaging import audit, holding, hops, parking, replays
+from messaging import audit, holding, hops, parking, rebuilding, replays
 from messaging.audit import COMMAND_LINE
-from messaging.kafka import ensure_topics
+from messaging.kafka import bounds, ensure_topics, read_to_the_end, topic_ids
+from messaging.unavailable import Unavailable
 from services.revealing import reveals
 from services.roles import ROLES
 
@@ -43,6 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    except Unavailable as error:
+        print(f"{error}; nothing was changed", file=sys.stderr)
+        return 1
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if not missing.startswith("services."):
@@ -107,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     holds.add_argument("topic", choices=names, nargs="?", help="its own is not published")
     holds.add_argument("--by", help="who it is (needed to hold)")
     holds.add_argument("--because", help="why, without naming anybody (needed to hold)")
+    again = add("republish", _republish, "publish again what Kafka no longer has")
+    again.add_argument("service", choices=SERVICES, nargs="?")
+    rereading = add("reread", _reread, "let a service read a topic again from its beginning")
+    rereading.add_argument("service", choices=SERVICES)
+    rereading.add_argument("topic", choices=names)
     add("check", _check, "check the published guarantees against everything that is stored")
     add("events", _events, "print the map of events: who says what, and who hears it")
     return parser
@@ -206,8 +216,7 @@ def _mentors(options: argparse.Namespace) -> int:
 
 
 def _parked(options: argparse.Namespace) -> int:
-    here = [name for name in SERVICES if importlib.util.find_spec(f"services.{name}")]
-    names = [options.service] if options.service else here
+    names = [options.service] if options.service else _here()
     if options.action == "list":
         for name in names:
             for parked in parking.listed(_service(name).build().participant):
@@ -322,6 +331,29 @@ def _hold(options: argparse.Namespace) -> int:
     return 0
 
 
+def _republish(options: argparse.Namespace) -> int:
+    servers = _needed("KAFKA_SERVERS")
+    for name in [options.service] if options.service else _here():
+        own = partial(read_to_the_end, servers, TOPICS[name], {})
+        gone, published = rebuilding.republish(engine_for(_database(name)), own)
+        print(
+            f"{name}: {gone} of {published} published events are not in Kafka"
+            + ("; its worker publishes them again" if gone else "; nothing was changed")
+        )
+    return 0
+
+
+def _reread(options: argparse.Namespace) -> int:
+    if options.topic == TOPICS[options.service].name:
+        raise SettingsError(f"{options.service} does not read {options.topic}: it is its own")
+    servers = _needed("KAFKA_SERVERS")
+    [topic_id] = topic_ids(servers, [options.topic]).values()
+    begins = {number: first for number, (first, _) in bounds(servers, options.topic).items()}
+    rebuilding.reread(engine_for(_database(options.service)), options.topic, topic_id, begins)
+    print(f"{options.service} reads {options.topic} again within a minute")
+    return 0
+
+
 def _check(_: argparse.Namespace) -> int:
     from services.check import check
 
@@ -333,6 +365,15 @@ def _events(_: argparse.Namespace) -> int:
 
     print(event_map())
     return 0
+
+
+def _here() -> list[str]:
+    """The services of this image."""
+    return [name for name in SERVICES if importlib.util.find_spec(f"services.{name}")]
+
+
+def _database(service: str) -> str:
+    return _needed(f"{service.upper()}_DATABASE_URL")
 
 
 def _needed(name: str) -> str:

@@ -79,17 +79,23 @@ class Kafka:
         port: int,
         controller_port: int,
         doors: Mapping[str, tuple[int, int]] | None = None,
+        *,
+        cluster: str | None = None,
+        settings: str = "",
     ) -> None:
         """``doors``: further listeners by name, each with its port and the one it tells clients.
 
         A client reconnects to what it was told, so only a door of its own leads it through a proxy.
+        ``settings`` win over those above; those of one cluster are formatted with its id.
         """
+        self._cluster = cluster or cluster_id()
+        self._more = settings
         self.folder = folder.resolve()
         self.port = port
         self._controller_port = controller_port
         self._doors = doors or {}
         self._logs = self.folder.parent / "log"
-        self._data = self.folder / "data"
+        self.data = self.folder / "data"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -99,7 +105,7 @@ class Kafka:
     @property
     def child(self) -> Child:
         return Child(
-            name="kafka", command=tuple(self._java("kafka.Kafka", self._settings)), stage=1
+            name=self.folder.name, command=tuple(self._java("kafka.Kafka", self._settings)), stage=1
         )
 
     def start(self) -> None:
@@ -119,6 +125,13 @@ class Kafka:
             children.stop([(self.child, self.process)], seconds=10)
             self.process = None
 
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     def prepare(self) -> None:
         """Fetch the jars, write the settings and, at the first start, format the data folder."""
         jars = pinned()
@@ -129,11 +142,12 @@ class Kafka:
             SERVER_SETTINGS.format(
                 port=self.port,
                 controller_port=self._controller_port,
-                data=self._data,
+                data=self.data,
                 more_listeners="".join(f",{n}://127.0.0.1:{port}" for n, (port, _) in doors),
                 more_advertised="".join(f",{n}://127.0.0.1:{told}" for n, (_, told) in doors),
                 more_protocols="".join(f",{n}:PLAINTEXT" for n in self._doors),
             )
+            + self._more
         )
         self._log_settings.write_text(LOG_SETTINGS)
         self._format_once()
@@ -169,11 +183,11 @@ class Kafka:
         if formatted.exists():
             return
         # A first run that was cut short starts afresh; nothing was ever stored in it.
-        shutil.rmtree(self._data, ignore_errors=True)
+        shutil.rmtree(self.data, ignore_errors=True)
         children.run_once(
             self._java(
                 "kafka.tools.StorageTool",
-                *("format", "--cluster-id", cluster_id(), "--config"),
+                *("format", "--cluster-id", self._cluster, "--config"),
                 self._settings,
             )
         )

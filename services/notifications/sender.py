@@ -12,12 +12,12 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from contracts.event import Event
 from contracts.matching import MentorContact
@@ -61,8 +61,11 @@ BATCH = 24
 THREADS = 6
 #: What forbids one channel says nothing about the next.
 _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
-#: A sender that has not recorded an outcome by then is taken for dead.
+#: A sender that has not recorded an outcome by then is taken for dead. The database's clock judges
+#: it, since no two machines have to agree; a sender measures its own by how long that has been.
 LEASE = timedelta(minutes=4)
+#: A clock that nobody sets, and that goes on while the machine sleeps.
+_UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: How often a sender looks for what is due while others are leaving.
 LOOK_EVERY_SECONDS = 0.25
 #: How often a sender looks for leases that ran out.
@@ -79,7 +82,7 @@ _FREE = and_(
 #: Whoever took their consent back may have done so by now, if intake is not heard.
 _HEARD = heard_lately(TOPICS["intake"].name)
 _DUE = (
-    select(MESSAGE)
+    select(MESSAGE, func.clock_timestamp().label("asked_at"))
     .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= bindparam("now"))
     .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), and_(_FREE, _HEARD)))
     .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at)
@@ -103,6 +106,7 @@ class Leased:
     letter: Letter
     kept: dict[str, Any]
     until: datetime
+    ends: float
 
     def as_columns(self) -> dict[str, Any]:
         """What is written before the provider is called."""
@@ -236,6 +240,8 @@ class Sender:
         self, work: Work, leased: list[Leased], once: Collection[str] | None = None
     ) -> Iterator[Event]:
         """Lease what is due, or only what says this once; what may not leave does not."""
+        # Looked at before the database's clock is, so that ours never ends later.
+        ends = time.clock_gettime(_UPTIME) + LEASE.total_seconds()
         rows = self._due(work, once)
         if not rows:
             return
@@ -247,7 +253,7 @@ class Sender:
         for row in rows:
             address = addresses[row.id]
             has_stopped = address is not None and self._token(row, address) in stopped
-            yield from self._decide(work, row, address, leased, has_stopped=has_stopped)
+            yield from self._decide(work, row, address, leased, ends, has_stopped=has_stopped)
         update_many(work.conn, MESSAGE, [one.as_columns() for one in leased], "id")
 
     @staticmethod
@@ -279,6 +285,7 @@ class Sender:
         row: Any,
         address: str | None,
         leased: list[Leased],
+        ends: float,
         *,
         has_stopped: bool,
     ) -> Iterator[Event]:
@@ -319,7 +326,8 @@ class Sender:
                 row=_Sent(row, rendered.template, rendered.version),
                 letter=letter,
                 kept=self._sealed(work, row, letter),
-                until=datetime.now(UTC) + LEASE,
+                until=row.asked_at + LEASE,
+                ends=ends,
             )
         )
 
@@ -385,7 +393,7 @@ class Sender:
         yield MessageDelayed(**_shared(message, work.now), until=until, reason="outside_hours")
 
     def _hand_over(self, leased: Leased) -> Outcome:
-        if datetime.now(UTC) >= leased.until:
+        if time.clock_gettime(_UPTIME) >= leased.ends:
             # This process stood still: a person was asked, and may have said it meanwhile.
             return Outcome(kind="unknown", phase="lease", reason="lease_expired")
         name = leased.row.channel
@@ -411,14 +419,14 @@ class Sender:
 
     def _record(self, results: list[tuple[Leased, Outcome]]) -> None:
         """Write what became of these; while the database is away, that is kept and tried again."""
-        until = min(leased.until for leased, _ in results)
+        ends = min(leased.ends for leased, _ in results)
         pause = 0.1
         while True:
             try:
                 self._write(results)
                 return
             except Exception as error:
-                given_up = self._closing.is_set() or datetime.now(UTC) >= until
+                given_up = self._closing.is_set() or time.clock_gettime(_UPTIME) >= ends
                 if given_up or not is_away(error):
                     raise
             self._closing.wait(pause)
@@ -477,7 +485,7 @@ class Sender:
         def command(work: Work) -> Iterator[Event]:
             rows = work.conn.execute(
                 select(MESSAGE)
-                .where(and_(MESSAGE.c.state == "leased", MESSAGE.c.lease_until < datetime.now(UTC)))
+                .where(MESSAGE.c.state == "leased", MESSAGE.c.lease_until < func.clock_timestamp())
                 .limit(BATCH)
                 .with_for_update(skip_locked=True)
             ).all()

@@ -50,7 +50,7 @@ class InAnyOrder:
         """Every partition was ours before."""
         return []
 
-    def seek(self, topic: str, partition: int, offset: int) -> None:
+    def seek(self, topic: str, partition: int, offset: int, term: int = -1) -> None:
         """Nothing is ever read twice here."""
         raise AssertionError("a record was refused")
 

@@ -112,7 +112,7 @@ class Stale:
     def hold(self, topics: Collection[str]) -> None:
         """Nothing is held."""
 
-    def seek(self, topic: str, partition: int, offset: int) -> None:
+    def seek(self, topic: str, partition: int, offset: int, term: int = -1) -> None:
         """Where it is sent."""
         self.sought.append(offset)
 

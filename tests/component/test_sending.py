@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from messaging.unavailable import Unavailable
 from services.notifications import sender
+from services.notifications.channels import Letter
 from tests.house import House, a_discharge
 
 CLIENT, MAIL = "+15035550123", "sam@example.org"
@@ -190,6 +191,39 @@ def test_while_intake_is_silent_nothing_opens_a_conversation(center: House) -> N
     center.loops()["intake relay"]._beaten_at = float("-inf")
     center.settle()
     assert 2 == len(center.network.to(CLIENT))
+
+
+class _AnHourAhead(datetime):
+    """What a machine with a wrong clock says."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        """An hour from now."""
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+def test_the_databases_clock_judges_a_lease_and_not_the_machines(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another sender, an hour ahead, looks for leases that ran out while a letter leaves."""
+    monkeypatch.setattr(sender, "datetime", _AnHourAhead)
+    left = "SELECT lease_until - clock_timestamp() AS left FROM message WHERE state = 'leased'"
+    seen: list[timedelta] = []
+
+    def another_looks(channel: str, letter: Letter) -> None:
+        seen.extend(row.left for row in center.rows("notifications", left))
+        center.sender._expire()
+
+    center.network.witness = another_looks
+    center.register()
+
+    assert {True} == {timedelta() < one <= sender.LEASE for one in seen}
+    assert (
+        0
+        == center.rows("notifications", "SELECT count(*) FROM message WHERE state = 'unconfirmed'")[
+            0
+        ][0]
+    )
 
 
 def test_a_lease_that_ran_out_hands_nothing_over(

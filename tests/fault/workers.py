@@ -110,17 +110,22 @@ class Workers:
 
     def count(self, name: str) -> None:
         """Add what a worker has skipped because it had been applied before."""
+        self.absorbed += self.skipped(name)
+
+    def skipped(self, name: str) -> Counter[str]:
+        """What a worker has skipped since it was started, by why; nothing of one that is gone."""
         port = self._metrics_port(name)
         try:
             said = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=2).text
         except requests.RequestException:
-            return
-        for outcome in ("duplicate", "read_again"):
-            found = re.findall(rf'consumer_records_total{{outcome="{outcome}".*}} ([\d.e+]+)', said)
-            found += re.findall(
-                rf'consumer_records_total{{.*outcome="{outcome}"}} ([\d.e+]+)', said
-            )
-            self.absorbed[outcome] += int(sum(float(number) for number in found))
+            return Counter()
+        samples = re.findall(r"^consumer_records_total\{(.*)\} ([\d.e+]+)$", said, re.MULTILINE)
+        return Counter(
+            {
+                outcome: int(sum(float(n) for labels, n in samples if f'"{outcome}"' in labels))
+                for outcome in ("duplicate", "read_again")
+            }
+        )
 
     def _metrics_port(self, name: str) -> str:
         setting = f"{name.partition('-')[0].upper()}_WORKER_METRICS_PORT"
@@ -144,9 +149,11 @@ def running_workers(
     house: House,
     folder: Path,
     ways: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    copies: int = 1,
 ) -> Iterator[Workers]:
     """All three workers on topics made anew, with a roster that has a place for everybody."""
-    _make_topics_anew(settings["KAFKA_SERVERS"])
+    _make_topics_anew(settings["KAFKA_SERVERS"], copies)
     owner = create_engine(settings["ACCESS_OWNER_URL"])
     move_to(owner, next_morning(datetime.now(UTC)))
     owner.dispose()
@@ -176,7 +183,7 @@ def time_of(settings: Mapping[str, str]) -> datetime:
         access.dispose()
 
 
-def _make_topics_anew(servers: str) -> None:
+def _make_topics_anew(servers: str, copies: int) -> None:
     """What lies in them was said by databases that are empty now."""
     names = {topic.name for topic in TOPICS.values()}
     admin = KafkaAdminClient(bootstrap_servers=servers.split(","))
@@ -186,7 +193,7 @@ def _make_topics_anew(servers: str) -> None:
             eventually(lambda: not names & set(admin.list_topics()), otherwise="topics stay")
     finally:
         admin.close()
-    ensure_topics(servers, TOPICS.values(), 1)
+    ensure_topics(servers, TOPICS.values(), copies)
 
 
 def _roster() -> str:

@@ -1,0 +1,107 @@
+"""Notice that the broker has lost the end of a partition that it had acknowledged, and mend it.
+
+A disk that lost power, or a replica that fell behind and became the leader, gives the broker a
+shorter log than the one that was read and written. It goes on from there, and what is new takes
+the offsets of what is gone. Two things would then be lost without a word:
+
+* What was published and is gone: the outbox counts it as published. Offsets only grow, so the
+  broker says it by itself, when it acknowledges a record at an offset that another one has, or
+  when its partition ends before one (``Published``). What is gone is unpublished then, and leaves
+  again under its old ids; whoever had applied it skips it.
+* What is new, for a reader who was further already: it would pass over the first records. But the
+  broker counts its leaders' terms and writes the term into each record. A record of a later term
+  than that of what was applied, at an offset that was applied already, says that the log was cut
+  there (``goes_on_at``). The reader goes on from it; what comes again is skipped.
+
+Both happen by themselves. Somebody is told, because a broker must not lose what it acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text
+
+from messaging import metrics
+from messaging.broker import Record, Written
+from messaging.tables import OUTBOX
+
+log = logging.getLogger(__name__)
+
+#: How often the ends of the partitions are looked at while nothing is written, in seconds.
+LOOK_EVERY_SECONDS = 60.0
+
+
+class Published:
+    """The last place in each partition that this service's outbox counts as published."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._last = {row.partition: row.last for row in conn.execute(LAST_PUBLISHED)}
+        self._looked_at = float("-inf")
+
+    def is_time_to_look(self) -> bool:
+        """Whether the ends were not looked at for a while; asked for the first time, they were."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY_SECONDS:
+            return False
+        self._looked_at = time.monotonic()
+        return True
+
+    def look(self, conn: Connection, ends: Mapping[int, int]) -> None:
+        """Compare with where the partitions end now."""
+        self._unpublish(conn, {n: end for n, end in ends.items() if end <= self._last.get(n, -1)})
+
+    def acknowledged(self, conn: Connection, outcomes: Iterable[Written | Exception]) -> None:
+        """Compare with where the broker has put what was just written, before it is marked."""
+        firsts: dict[int, int] = {}
+        lasts: dict[int, int] = {}
+        for one in outcomes:
+            # A record that was written by an earlier attempt may come back without its place.
+            if isinstance(one, Written) and one.offset >= 0:
+                firsts[one.partition] = min(firsts.get(one.partition, one.offset), one.offset)
+                lasts[one.partition] = max(lasts.get(one.partition, 0), one.offset)
+        self._unpublish(conn, {n: at for n, at in firsts.items() if at <= self._last.get(n, -1)})
+        self._last |= lasts
+
+    def _unpublish(self, conn: Connection, cut: Mapping[int, int]) -> None:
+        """Count as unpublished what lay at these offsets, by partition, or behind them."""
+        if not cut:
+            return
+        given = {"parts": list(cut), "firsts": list(cut.values())}
+        gone = conn.execute(_UNPUBLISH, given).rowcount
+        self._last |= {number: at - 1 for number, at in cut.items()}
+        log.error("the broker has lost what it had; it is published again", extra={"count": gone})
+        metrics.CUT.set_to_current_time()
+
+
+def goes_on_at(next_offset: int, term: int, records: Iterable[Record]) -> int:
+    """From where on records of a partition were not applied: the stored offset, or a cut before it.
+
+    ``term`` is that of what was applied last, and negative where nobody knows it.
+    """
+    for record in records:
+        if record.offset < next_offset and record.term > term >= 0:
+            log.error("the broker has lost what was applied; the reader goes back")
+            metrics.CUT.set_to_current_time()
+            return record.offset
+    return next_offset
+
+
+#: The last place that is counted as published, by partition.
+LAST_PUBLISHED: Any = (
+    select(
+        OUTBOX.c.published_partition.label("partition"),
+        func.max(OUTBOX.c.published_offset).label("last"),
+    )
+    .where(OUTBOX.c.published_partition.is_not(None))
+    .group_by(OUTBOX.c.published_partition)
+)
+
+_UNPUBLISH = text(
+    "UPDATE outbox"
+    " SET published_at = NULL, published_partition = NULL, published_offset = NULL"
+    " FROM unnest(CAST(:parts AS int[]), CAST(:firsts AS bigint[])) AS cut(part, first)"
+    " WHERE published_partition = cut.part AND published_offset >= cut.first"
+)

@@ -1,0 +1,121 @@
+"""A broker that loses the end of a partition is noticed, by who wrote it and by who read it."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.parking import KeyReleased
+from contracts.topics import TOPICS
+from messaging.cut import goes_on_at
+from messaging.relay import Relay
+from tests.component.test_measuring import age
+from tests.house import MORNING, House
+
+MATCHING = TOPICS["matching"].name
+
+
+@pytest.fixture
+def key(center: House) -> UUID:
+    """A subject of whom nothing was said, in a house at rest."""
+    center.settle()
+    return uuid4()
+
+
+def _say(center: House, key: UUID, times: int = 1) -> None:
+    said = KeyReleased(
+        subject_id=key, service="matching", closed=False, released_at=MORNING, by=None, because=None
+    )
+    center.matching.transact(lambda work: [said] * times)
+
+
+def _heard(center: House, key: UUID) -> list[int]:
+    query = "SELECT seq FROM inbox WHERE key = :key AND producer = 'matching' ORDER BY seq"
+    return [row.seq for row in center.rows("intake", query, key=key)]
+
+
+def _partition(center: House, key: UUID) -> int:
+    query = "SELECT DISTINCT published_partition FROM outbox WHERE key = :key"
+    return int(center.rows("matching", query, key=key)[0][0])
+
+
+def _in_broker(center: House, key: UUID) -> int:
+    log = center.broker.log((MATCHING, _partition(center, key)))
+    return len([record for record in log if record.key == str(key).encode()])
+
+
+def _assert_at_rest(center: House) -> None:
+    for name in center.participants:
+        for table in ("parked_key", "early"):
+            assert 0 == center.rows(name, f"SELECT count(*) FROM {table}")[0][0]
+
+
+@pytest.mark.parametrize("applied", [True, False], ids=["applied", "not applied"])
+@pytest.mark.parametrize("begins_anew", [True, False], ids=["a new relay", "the relay goes on"])
+def test_what_is_gone_is_published_again_and_nothing_new_is_passed_over(
+    center: House, key: UUID, applied: bool, begins_anew: bool
+) -> None:
+    _say(center, key, times=3)
+    relay = center.loops()["matching relay"]
+    if applied:
+        center.settle()
+    else:
+        relay.step()
+    center.broker.cut(MATCHING, _partition(center, key), 2)
+    if begins_anew:
+        relay.close()
+
+    # Fewer than were lost, so that readers who were further would pass over them.
+    _say(center, key)
+    center.settle()
+
+    assert [1, 2, 3, 4] == _heard(center, key)
+    assert 4 <= _in_broker(center, key)
+    assert 0 == age("broker_lost_records_timestamp_seconds")
+    _assert_at_rest(center)
+
+
+def test_a_relay_that_begins_notices_though_it_has_nothing_to_say(center: House, key: UUID) -> None:
+    _say(center, key, times=3)
+    center.settle()
+    center.broker.cut(MATCHING, _partition(center, key), 2)
+    center.loops()["matching relay"].close()
+    assert 1 == _in_broker(center, key)
+
+    relay = Relay("matching", center.matching.engine, center.broker.writer())
+    relay.step()
+    relay.close()
+
+    assert 3 == _in_broker(center, key)
+    center.settle()
+    assert [1, 2, 3] == _heard(center, key)
+    _assert_at_rest(center)
+
+
+def test_one_who_was_away_while_it_was_cut_and_grew_again_goes_back(
+    center: House, key: UUID
+) -> None:
+    _say(center, key, times=3)
+    center.settle()
+    center.broker.cut(MATCHING, _partition(center, key), 1)
+    _say(center, key, times=5)
+    center.settle(deaf="intake")
+    assert [1, 2, 3] == _heard(center, key)
+
+    center.restart("intake")
+    center.settle()
+
+    assert list(range(1, 9)) == _heard(center, key)
+    _assert_at_rest(center)
+
+
+def test_only_a_later_term_says_that_a_log_was_cut(center: House, key: UUID) -> None:
+    _say(center, key, times=3)
+    center.settle()
+    records = center.broker.log((MATCHING, _partition(center, key)))
+    term, end = records[-1].term, len(records)
+
+    assert end == goes_on_at(end, term, records)
+    assert end == goes_on_at(end, -1, records)
+    assert records[0].offset == goes_on_at(end, term - 1, records) or term == 0

@@ -1,0 +1,35 @@
+"""Disasters lose nothing and double nothing, once the runbook was followed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fault.drills import DRILLS, ON_ONE_BROKER, ON_THREE_BROKERS, System, a_system, carry_out
+
+#: What ``make test`` carries out; ``make drill`` and ``make fault`` carry out all of them.
+CHOSEN = os.environ.get("WARM_HANDOFF_DRILLS", ",".join(ON_ONE_BROKER)).split(",")
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    """One system, which each disaster finds as the one before has left it."""
+    with a_system() as system:
+        yield system
+
+
+@pytest.mark.parametrize("name", [name for name in ON_ONE_BROKER if name in CHOSEN])
+def test_a_disaster_loses_nothing_and_doubles_nothing(system: System, name: str) -> None:
+    carry_out(name, system)
+
+
+@pytest.mark.parametrize("name", [name for name in ON_THREE_BROKERS if name in CHOSEN])
+def test_a_broker_of_three_is_not_missed(name: str) -> None:
+    with a_system(brokers=3) as system:
+        carry_out(name, system)
+
+
+def test_only_drills_that_exist_are_chosen() -> None:
+    assert set(CHOSEN) <= set(DRILLS)
