@@ -71,6 +71,7 @@ NOT_RUN = {
     "python -m services web SERVICE": "the running system is made of them",
     "python -m services worker SERVICE": "the running system is made of them",
     "python -m deploy.new_env": "writes into the checkout; tests/unit/deploy runs it elsewhere",
+    "make drill": "tests/fault carries the disasters out",
     "make run": "is what every test here starts, on a folder of its own",
     "make setup": "makes the environment in which this runs",
     "curl": "what it asks is asked below",
