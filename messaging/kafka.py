@@ -50,9 +50,13 @@ class KafkaWriter:
     def __init__(self, servers: str, name: str) -> None:
         assert_fast_checksums()
         self._servers = servers
-        self._producer = KafkaProducer(
-            bootstrap_servers=servers.split(","),
-            client_id=f"{name}-{os.getpid()}",
+        self._name = name
+        self._producer = self._open()
+
+    def _open(self) -> KafkaProducer:
+        return KafkaProducer(
+            bootstrap_servers=self._servers.split(","),
+            client_id=f"{self._name}-{os.getpid()}",
             api_version=API_VERSION,
             reconnect_backoff_max_ms=RECONNECT_MS,
             acks="all",
@@ -84,7 +88,15 @@ class KafkaWriter:
                 if len(futures) == 1:
                     # The broker is away: waiting for each of the others would take hours.
                     return [error] * len(records)
-        self._producer.flush(timeout=20)
+        try:
+            self._producer.flush(timeout=20)
+        except KafkaTimeoutError as error:
+            # A broker that has lost records no longer knows what it had from this producer, and
+            # refuses whatever follows; the library tries for ever. Another producer begins anew.
+            outcomes = [_outcome(one) if _is_settled(one) else error for one in futures]
+            self.close()
+            self._producer = self._open()
+            return outcomes
         return [_outcome(future) for future in futures]
 
     def partitions(self, topic: str) -> Collection[int]:
@@ -104,8 +116,13 @@ class KafkaWriter:
         try:
             self._producer.close(timeout=2)
         except KafkaError:
-            # Whatever was not acknowledged is unpublished in the outbox and will be sent again.
-            return
+            # Whatever was not acknowledged is unpublished in the outbox and will be sent again. The
+            # library gives up before it has ended its thread, which would go on sending that.
+            self._producer._sender.force_close()
+
+
+def _is_settled(future: Any) -> bool:
+    return isinstance(future, KafkaError) or bool(future.is_done)
 
 
 def _outcome(future: Any) -> Written | Exception:
