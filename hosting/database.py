@@ -32,6 +32,11 @@ def engine_for(url: str, *, pool: int = 5) -> Engine:
             # Statements are few and come again and again: they are planned when they come twice.
             "prepare_threshold": 1,
             "application_name": "warm-handoff",
+            # A server that falls silent without hanging up is given up, not waited for for ever.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
             # A statement or a transaction that hangs must not hold everybody's locks for ever.
             "options": "-c statement_timeout=60000 -c idle_in_transaction_session_timeout=120000"
             " -c timezone=UTC",

@@ -100,8 +100,8 @@ class KafkaWriter:
         try:
             self._producer.flush(timeout=20)
         except KafkaError as error:
-            # What was acknowledged all the same is sent again, and skipped by those who read it.
-            return [error] * len(records)
+            # What is not settled by now never will be.
+            return [_outcome(one) if _is_settled(one) else error for one in futures]
         return [_outcome(future) for future in futures]
 
     def partitions(self, topic: str) -> Collection[int]:
@@ -121,9 +121,13 @@ class KafkaWriter:
         try:
             self._producer.close(timeout=2)
         except KafkaError:
-            # Whatever was not acknowledged is unpublished in the outbox and will be sent again.
-            # The library's thread would go on trying beside the next producer's.
+            # Whatever was not acknowledged is unpublished in the outbox and will be sent again. The
+            # library gives up before it has ended its thread, which would go on sending that.
             self._producer._sender.force_close()
+
+
+def _is_settled(future: Any) -> bool:
+    return isinstance(future, KafkaError) or bool(future.is_done)
 
 
 class _Unread:

@@ -197,6 +197,7 @@ class Handlers:
 
     def mentor_assigned(self, event: MentorAssigned, work: Work) -> Iterable[Event]:
         """Client and mentor hear of each other, each as much as they may."""
+        yield from self._end_forgotten(work, event)
         work.timers.revoke(event.client_id, "waiting")
         assignment = Assignment(
             id=event.assignment_id,
@@ -237,10 +238,12 @@ class Handlers:
 
     def assignment_ended(self, event: AssignmentEnded, work: Work) -> Iterable[Event]:
         """The mentor is told, if they knew of it."""
-        assignment = work.store.assignments.get(event.assignment_id)
-        yield from self._over(work, event.assignment_id, "withdrawn")
+        yield from self._end(work, work.store.assignments.get(event.assignment_id))
+
+    def _end(self, work: Work, assignment: Assignment | None) -> Iterator[Event]:
         if assignment is None:
             return
+        yield from self._over(work, assignment.id, "withdrawn")
         if assignment.state == "offered":
             yield from self._tell_if_asked(work, assignment, "offer_closed")
         elif any(
@@ -379,6 +382,19 @@ class Handlers:
         work.timers.revoke(assignment.client_id, f"remind/{assignment_id}")
         cards.end(work, assignment_id)
         yield from self._planner(work).withdraw(reason, assignment_id=assignment_id)
+
+    def _end_forgotten(self, work: Work, event: MentorAssigned) -> Iterator[Event]:
+        """End what else stands for the discharge, and matching does not know of.
+
+        It ends an assignment before it makes another, but for what it forgot when its database was
+        restored. The mentor of that one would go on seeing the client's card.
+        """
+        for other in list(work.store.assignments.values()):
+            if other.state == "ended" or other.id == event.assignment_id:
+                continue
+            if other.discharge_id == event.discharge_id:
+                work.store.load_persons({other.mentor_id})
+                yield from self._end(work, other)
 
     def _tell_if_asked(self, work: Work, assignment: Assignment, purpose: str) -> Iterator[Event]:
         if work.store.was_handed_over(f"offer/mentor/{assignment.id}"):

@@ -92,3 +92,24 @@ def test_another_database_under_the_same_name_begins_an_epoch(center: House) -> 
     for name in center.participants:
         assert 0 == center.rows(name, "SELECT count(*) FROM parked_key")[0][0]
         assert 0 == center.rows(name, "SELECT count(*) FROM early")[0][0]
+
+
+def test_a_mentor_whom_matching_forgot_sees_the_client_no_more(center: House) -> None:
+    _notice(center, "matching")
+    earlier = keep(center.settings)
+    lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
+    first = center.rows("notifications", "SELECT id FROM assignment WHERE state <> 'ended'")
+    _go_back(center, "matching", earlier)
+    found = _notice(center, "matching")
+    center.settle()
+
+    assert parking.replay(center.matching, *found)
+    center.settle()
+
+    open_now = "SELECT id, discharge_id FROM assignment WHERE state <> 'ended'"
+    [again] = center.rows("notifications", open_now)
+    assert lost["id"] == str(again.discharge_id)
+    assert [again.id] != [row.id for row in first]
+    cards = "SELECT assignment_id FROM card WHERE ended_at IS NULL"
+    assert {again.id} >= {row.assignment_id for row in center.rows("notifications", cards)}
+    assert "assigned" == center.story(lost["id"], "south")["state"]

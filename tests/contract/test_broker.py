@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 
 from contracts.topics import Topic
 from deploy.local.ports import free_ports
@@ -316,6 +317,26 @@ def test_a_topic_is_read_to_its_end_from_where_one_was(engines: dict[str, str]) 
 
     assert 30 == len(everything) == len(again)
     assert [longest.end - 1] == [r.offset for r in rest if r.partition == longest.partition]
+
+
+def test_a_writer_whose_library_waits_for_ever_begins_anew(engines: dict[str, str]) -> None:
+    servers, name = engines["KAFKA_SERVERS"], f"suite-{uuid4().hex[:12]}"
+    made = Topic(name=name, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
+    ensure_topics(servers, [made], 1)
+    writer = KafkaWriter(servers, "suite")
+    stuck = writer._producer
+
+    def waits(timeout: float | None = None) -> None:
+        del stuck.flush
+        raise KafkaTimeoutError("it waits for what never comes")
+
+    stuck.flush = waits
+    writer.send(_records(name, 3))
+    outcomes = writer.send(_records(name, 3))
+    writer.close()
+
+    assert stuck is not writer._producer
+    assert [True] * 3 == [isinstance(one, Written) for one in outcomes]
 
 
 def test_a_backlog_says_that_the_broker_is_away() -> None:

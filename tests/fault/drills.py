@@ -186,8 +186,9 @@ def wipe_kafka(system: System) -> str:
         time.sleep(1.5)
         kafka.kill()
         shutil.rmtree(kafka.folder)
-        system.stop_workers()
-    kafka.start()
+        kafka.start()
+    # One that is asked to stop while no broker answers waits for half a minute.
+    system.stop_workers()
     system.command("topics", "--replication", "1")
     said = system.command("republish")
     again = "".join(system.command("republish", name) for name in SERVICES)

@@ -55,6 +55,10 @@ RUN = (
     # What was set aside for another reason is applied.
     ("parked try SERVICE KEY", 0),
     ("parked replay SERVICE KEY", 0),
+    ("parked replay-all SERVICE", 0),
+    ("audit list SERVICE", 0),
+    ("audit verify SERVICE", 0),
+    ("erase CLIENT --because asked --by NAME", 0),
     ("republish", 0),
     ("republish SERVICE", 0),
     ("reread SERVICE TOPIC", 0),
@@ -71,6 +75,7 @@ NOT_RUN = {
     "python -m services web SERVICE": "the running system is made of them",
     "python -m services worker SERVICE": "the running system is made of them",
     "python -m deploy.new_env": "writes into the checkout; tests/unit/deploy runs it elsewhere",
+    "make drill": "tests/fault carries the disasters out",
     "make run": "is what every test here starts, on a folder of its own",
     "make setup": "makes the environment in which this runs",
     "curl": "what it asks is asked below",
@@ -88,6 +93,7 @@ def told() -> set[str]:
 def asked(command: str) -> str:
     """A command as it stands in the document."""
     as_told = command.replace("STUCK", "KEY").replace("FACILITIES", "FILE")
+    as_told = as_told.replace("CLIENT", "KEY")
     return f"python -m services {as_told}".replace("--because why", '--because "why"')
 
 
@@ -113,7 +119,8 @@ def keys(running: Running) -> dict[str, str]:
     built.foundation.database.dispose()
     built.foundation.access.dispose()
     built.foundation.keyring.close()
-    return {"STUCK": str(stuck), "KEY": str(key)}
+    [[client]] = running.sql("intake", "SELECT client_id FROM discharge LIMIT 1")
+    return {"STUCK": str(stuck), "KEY": str(key), "CLIENT": str(client)}
 
 
 def test_what_is_told_is_run_here_or_said_not_to_be() -> None:
