@@ -37,9 +37,17 @@ def judge_asking(evidence: Evidence) -> Verdict:
 def _unasked(evidence: Evidence, asked: set[tuple[str, UUID]]) -> Iterator[str]:
     """Failures and replies that need a person and are no task."""
     erased = were_erased(evidence)
+    # What was not known at first, and then was, needs nobody.
+    known = {
+        row.body.get("message_id")
+        for row in evidence.said["notifications"]
+        if row.type in ("MessageHandedOver", "MessageDelivered")
+    }
     for row in evidence.said["notifications"]:
         needs = _need_of(row)
         if needs is None or row.key in erased or not evidence.is_old(row.at):
+            continue
+        if row.type == "MessageUnconfirmed" and row.body["message_id"] in known:
             continue
         if needs not in asked and row.key not in evidence.parked:
             yield f"{row.type} {row.event_id} needs a person and is no task"

@@ -175,6 +175,8 @@ def message_handed_over(event: MessageHandedOver, work: Work) -> Iterable[Event]
     discharge = work.store.discharge(event.discharge_id)
     if discharge is not None and event.purpose == "first":
         _measure(work, metrics.FIRST_MESSAGE, discharge, event.at)
+    # Its network may have been asked, and has it.
+    work.store.close_tasks(event.message_id, "message_unconfirmed", because="handed_over")
     _tell_message(
         work, event, "message_handed_over", template=event.template, attempt=event.attempt
     )

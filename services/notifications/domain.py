@@ -40,6 +40,9 @@ CALLED_OFF = ("died", "erased", "cancelled", "held", DECLINED)
 #: What an assignment is while a mentor stands beside a client.
 UNDER_WAY = ("assigned", "in_contact")
 
+#: How long after a text became unconfirmed its network is asked about it, and after each answer.
+ASK_AFTER = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1))
+
 #: A message that could not leave for this long goes to the next channel.
 GIVE_UP_AFTER = timedelta(minutes=45)
 _PAUSES = (5, 15, 60, 180, 600)

@@ -108,7 +108,7 @@ class Desk:
                 return ()
             if row.provider_id not in (None, provider_id):
                 return ()
-            return _apply_receipt(work, row, status, provider_id, code)
+            return apply_receipt(work, row, status, provider_id, code)
 
         self.participant.transact(command)
 
@@ -355,7 +355,7 @@ _TAKEN = ("queued", "accepted", "sending", "sent")
 _LOST = ("failed", "undelivered", "canceled")
 
 
-def _apply_receipt(
+def apply_receipt(
     work: Work, row: Any, status: str, provider_id: str, code: str
 ) -> Iterator[Event]:
     """Move a message on by a receipt; what came later never takes it back."""
@@ -371,6 +371,7 @@ def _apply_receipt(
         .values(
             state=state,
             provider_id=provider_id,
+            ask_at=None,
             reason=f"receipt_{code or status}" if state == "failed" else None,
             handed_over_at=row.handed_over_at or work.now,
         )

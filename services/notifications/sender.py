@@ -39,6 +39,7 @@ from messaging.work import Participant, Work
 from services.notifications import metrics
 from services.notifications.channels import Channel, ChannelFactory, Letter, Outcome
 from services.notifications.domain import (
+    ASK_AFTER,
     GIVE_UP_AFTER,
     NEVER_WAITS,
     Standing,
@@ -46,6 +47,7 @@ from services.notifications.domain import (
     pause_before,
     today_in,
 )
+from services.notifications.doubt import Doubt
 from services.notifications.letters import QUESTION_OF, Facts, LetterWriter
 from services.notifications.mentors import hello_of
 from services.notifications.planning import channels_of, hours_of, suppressed
@@ -141,6 +143,7 @@ class Sender:
     _leaving: threading.Event = field(default_factory=threading.Event)
     _others_wait: bool = False
     _closing: threading.Event = field(default_factory=threading.Event)
+    _doubt: Doubt = field(default_factory=Doubt)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS + 1))
 
     def step(self) -> bool:
@@ -397,6 +400,13 @@ class Sender:
             # This process stood still: a person was asked, and may have said it meanwhile.
             return Outcome(kind="unknown", phase="lease", reason="lease_expired")
         name = leased.row.channel
+        if leased.row.purpose not in NEVER_WAITS and self._doubt.holds_back(name):
+            return Outcome(kind="not_sent", phase="connect", reason="held_back")
+        outcome = self._send(name, leased.letter)
+        self._doubt.learn(name, outcome)
+        return outcome
+
+    def _send(self, name: str, letter: Letter) -> Outcome:
         began = time.monotonic()
         try:
             channel = self._idle[name].pop()
@@ -404,7 +414,7 @@ class Sender:
             channel = self.factories[name]()
         reached("sending.begins")
         try:
-            outcome = channel.send(leased.letter)
+            outcome = channel.send(letter)
         except Exception:
             # A mistake of ours in a channel: how far it came is not known, so nothing is resent.
             log.exception("a channel raised", extra={"channel": name})
@@ -457,7 +467,7 @@ class Sender:
         message = _message(row)
         shared = _shared(message, work.now)
         now = {name: getattr(row, name) for name in ("id", "due_at", "provider_id", "reason")}
-        now |= {"lease_until": None, "handed_over_at": row.handed_over_at}
+        now |= {"lease_until": None, "handed_over_at": row.handed_over_at, "ask_at": None}
         if outcome.kind == "accepted":
             now |= {"provider_id": outcome.provider_id, "handed_over_at": work.now}
             found.append({**now, "state": "handed_over"})
@@ -465,6 +475,7 @@ class Sender:
                 **shared, template=row.template, version=row.version, attempt=row.attempts
             )
         elif outcome.kind == "unknown":
+            now |= {"ask_at": _ask_at(row, work.now)}
             found.append({**now, "state": "unconfirmed", "reason": outcome.reason})
             yield MessageUnconfirmed(**shared, reason=f"{outcome.phase}:{outcome.reason}")
         elif outcome.kind == "rejected" or work.now - row.first_due_at > GIVE_UP_AFTER:
@@ -490,7 +501,8 @@ class Sender:
                 .with_for_update(skip_locked=True)
             ).all()
             for row in rows:
-                _set(work, row.id, "unconfirmed", reason="lease_expired")
+                ask = {"ask_at": _ask_at(row, work.now)}
+                _set(work, row.id, "unconfirmed", reason="lease_expired", **ask)
                 yield MessageUnconfirmed(**_shared(_message(row), work.now), reason="lease_expired")
 
         self.participant.transact(command)
@@ -504,6 +516,11 @@ class _Sent:
         self.template = template
         self.version = version
         self.attempts = row.attempts + 1
+
+
+def _ask_at(row: Any, now: datetime) -> datetime | None:
+    """When a network that keeps what it took is asked about a message."""
+    return now + ASK_AFTER[0] if row.channel == "sms" else None
 
 
 def _set(work: Work, message_id: UUID, state: str, **values: Any) -> None:

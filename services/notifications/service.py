@@ -14,6 +14,7 @@ from hosting.settings import read
 from messaging.work import Participant
 from services.menu import MENU
 from services.notifications import metrics
+from services.notifications.asking import Asking
 from services.notifications.channels import Channel, ChannelFactory
 from services.notifications.channels.email import SmtpChannel
 from services.notifications.channels.sms import TwilioChannel
@@ -69,13 +70,14 @@ class Notifications:
         sender = self.sender()
         # What it plans, its sender leases with it.
         working = replace(self.participant, settle=sender.take_along)
-        self.foundation.run_worker(working, [sender], says_after=0.1)
+        asking = Asking(self.participant, partial(_sms, self.settings))
+        self.foundation.run_worker(working, [sender], seldom=[asking], says_after=0.1)
 
     def _channels(self) -> dict[str, ChannelFactory]:
         return {name: partial(make, self.settings) for name, make in CHANNELS.items()}
 
 
-def _sms(settings: NotificationsSettings) -> Channel:
+def _sms(settings: NotificationsSettings) -> TwilioChannel:
     return TwilioChannel(
         url=settings.twilio_url,
         account=settings.twilio_account,

@@ -121,8 +121,8 @@ MUTANTS = (
         name="what nobody can know of is sent again",
         breaks="G5",
         file="services/notifications/sender.py",
-        line='                _set(work, row.id, "unconfirmed", reason="lease_expired")',
-        bug='                _set(work, row.id, "planned", reason="lease_expired")',
+        line='                _set(work, row.id, "unconfirmed", reason="lease_expired", **ask)',
+        bug='                _set(work, row.id, "planned", reason="lease_expired", **ask)',
         tests="tests/component/test_messages.py",
     ),
     Mutant(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal, Protocol
 
 Kind = Literal["accepted", "rejected", "retry", "not_sent", "unknown"]
@@ -38,6 +39,26 @@ class Outcome:
     reason: str = ""
     provider_id: str | None = None
     retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lying:
+    """A text that lies in a network: its id there, and how far it came."""
+
+    provider_id: str
+    status: str
+
+
+class Asked(Protocol):
+    """A network that can say what it has taken."""
+
+    def find(self, to: str, text: str, since: date) -> list[Lying] | None:
+        """The texts to this number in these words since a day; None while it does not answer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
 
 
 class Channel(Protocol):

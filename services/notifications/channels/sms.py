@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import (
@@ -11,7 +13,7 @@ from urllib3.exceptions import (
     NewConnectionError,
 )
 
-from services.notifications.channels import Kind, Letter, Outcome
+from services.notifications.channels import Kind, Letter, Lying, Outcome
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
 
@@ -48,6 +50,24 @@ class TwilioChannel:
         except requests.RequestException as error:
             return _broken(error)
         return _judged(answer)
+
+    def find(self, to: str, text: str, since: date) -> list[Lying] | None:
+        """The texts that lie there, oldest first; None while it does not answer."""
+        wanted = {"To": to, "From": self._sender, "DateSent>": since.isoformat(), "PageSize": "200"}
+        try:
+            answer = self._session.get(
+                self._url, params=wanted, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
+            )
+        except requests.RequestException:
+            return None
+        found = _json(answer).get("messages") if answer.status_code == 200 else None
+        if not isinstance(found, list):
+            return None
+        return [
+            Lying(provider_id=one["sid"], status=one["status"])
+            for one in reversed(found)
+            if isinstance(one, dict) and one.get("body") == text
+        ]
 
     def close(self) -> None:
         """Let go of the connections."""
