@@ -58,6 +58,14 @@ class MentorChanged(Event, says="matching", key="mentor_id"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MentorErased(Event, says="matching", key="mentor_id", erases=True):
+    """What is known of a mentor was erased on their word: nobody can open it, or write to them."""
+
+    mentor_id: UUID
+    erased_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class AssignmentOffered(Event, says="matching", key="client_id", also=("mentor_id",)):
     """A mentor is asked; the offer takes a place until it is answered or expires.
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Why somebody is erased: codes, which are kept.
+BECAUSE = ("asked", "court_order", "entered_in_error", "time_is_up")
 #: How often the whole ledger is gone through.
 LOOK_EVERY_SECONDS = 60.0
 

@@ -22,7 +22,7 @@ from hosting.auth import make_token
 from hosting.database import engine_for, migrate
 from hosting.logs import set_up
 from hosting.settings import SettingsError
-from messaging import audit, holding, hops, parking, rebuilding, replays
+from messaging import audit, holding, hops, parking, rebuilding, replays, shredding
 from messaging.audit import COMMAND_LINE
 from messaging.kafka import bounds, ensure_topics, read_to_the_end, topic_ids
 from messaging.unavailable import Unavailable
@@ -101,9 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     audited = add("audit", _audit, "list what people did by hand, or verify that it is unaltered")
     audited.add_argument("action", choices=["list", "verify"])
     audited.add_argument("service", choices=SERVICES)
-    erase = add("erase", _erase, "erase what is known of a client, for good")
-    erase.add_argument("client", type=UUID, help="the id of the client, which their story shows")
-    erase.add_argument("--because", required=True, help="asked, court_order, ...")
+    erase = add("erase", _erase, "erase what is known of a client or a mentor, for good")
+    erase.add_argument("key", type=UUID, help="the id of the client, or of the mentor")
+    erase.add_argument("--because", required=True, choices=shredding.BECAUSE)
     erase.add_argument("--by", default=COMMAND_LINE, help="who does it, for the audit")
     holds = add("hold", _hold, "hold a topic in a service, let it go, or list what is held")
     holds.add_argument("action", choices=["on", "off", "list"])
@@ -300,11 +300,16 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _erase(options: argparse.Namespace) -> int:
-    intake = _service("intake").build()
-    if options.because not in intake.desk.erased_because:
-        raise SettingsError(f"--because is one of {', '.join(intake.desk.erased_because)}")
-    if not intake.desk.erase(options.client, by=options.by, because=options.because):
-        print(f"{options.client} is no client here", file=sys.stderr)
+    said: dict[str, Any] = {"by": options.by, "because": options.because}
+    erased = False
+    if "intake" in _here():
+        erased = _service("intake").build().desk.erase(options.key, **said)
+    if not erased and "matching" in _here():
+        from services.matching.coordinating import erase_mentor
+
+        erased = erase_mentor(_service("matching").build().participant, options.key, **said)
+    if not erased:
+        print(f"{options.key} is neither a client nor a mentor here", file=sys.stderr)
         return 1
     print("erased: the keys are destroyed, and the other services are told")
     return 0

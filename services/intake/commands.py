@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID, uuid4
 
 from contracts.event import Event
@@ -86,8 +86,6 @@ class Desk:
 
     participant: Participant
     tokens: SearchTokens
-    #: Why a client may be erased: codes, which are kept.
-    erased_because: ClassVar = ("asked", "court_order", "entered_in_error", "time_is_up")
 
     def facility(self, code: str) -> Facility:
         """The facility of a code; raises ``NoSuchThing``."""
@@ -193,7 +191,7 @@ class Desk:
     def erase(self, client_id: UUID, *, by: object, because: str) -> bool:
         """Erase what is known of a client, for good; False when there is no such client.
 
-        ``because`` is one of ``erased_because``. What the law wants kept (consents, the ledger,
+        ``because`` is one of ``shredding.BECAUSE``. What the law wants kept (consents, the ledger,
         that they were erased) stays, and names nobody.
         """
         found = False

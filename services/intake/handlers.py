@@ -18,6 +18,7 @@ from contracts.matching import (
     FirstContactMade,
     MentorAssigned,
     MentorChanged,
+    MentorErased,
     MentorName,
     NobodyAvailable,
     OfferExpired,
@@ -39,7 +40,7 @@ from messaging.sealing import to_json
 from messaging.timers import Timer
 from messaging.work import Work
 from services.intake import metrics
-from services.intake.store import Discharge, close, name_mentor
+from services.intake.store import Discharge, close, forget_mentor, name_mentor
 
 #: A coordinator is asked to look when nobody has talked by then.
 CONTACT_WITHIN = timedelta(hours=48)
@@ -112,6 +113,13 @@ def mentor_named(event: MentorChanged, work: Work) -> Iterable[Event]:
         name_mentor(
             work, event.mentor_id, to_json(work.seal(plain, "identity", event.mentor_id, bound))
         )
+    return ()
+
+
+def mentor_erased(event: MentorErased, work: Work) -> Iterable[Event]:
+    """Nobody is shown how they were called, or asked about them."""
+    forget_mentor(work, event.mentor_id)
+    work.store.close_tasks(event.mentor_id, "mentor_paused", because="erased")
     return ()
 
 
@@ -428,6 +436,7 @@ ON: dict[type[Event], list[Any]] = {
     MessageSuppressed: [message_suppressed],
     MessageDelayed: [message_delayed],
     MentorChanged: [mentor_named, mentor_paused],
+    MentorErased: [mentor_erased],
     ReplyReceived: [reply_received],
     KeyParked: [key_parked],
     KeyReleased: [key_released],

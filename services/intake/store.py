@@ -476,6 +476,11 @@ def name_mentor(work: Work, mentor_id: UUID, name: dict[str, Any]) -> None:
     upsert_many(work.conn, MENTOR_NAME, [{"mentor_id": mentor_id, "name": name}], "mentor_id")
 
 
+def forget_mentor(work: Work, mentor_id: UUID) -> None:
+    """A mentor who was erased has no name any more."""
+    work.conn.execute(delete(MENTOR_NAME).where(MENTOR_NAME.c.mentor_id == mentor_id))
+
+
 def mark_died(work: Work, client_id: UUID) -> None:
     """A client has died."""
     died = update(CLIENT).where(CLIENT.c.id == client_id).values(died_at=work.now)

@@ -12,7 +12,8 @@ from uuid import UUID
 from sqlalchemy import select
 
 from contracts.event import Event
-from contracts.matching import Why
+from contracts.matching import MentorErased, Why
+from messaging import audit, parking
 from messaging.tables import PARKED_KEY
 from messaging.work import Participant, Work
 from services.matching.handlers import end
@@ -23,6 +24,9 @@ from services.matching.roster import MentorRow
 from services.matching.store import Assignment, Client, Facility
 
 ANOTHER = "coordinator_wants_another"
+
+
+STOPPED = "mentor_stopped"
 
 
 class MovedOn(Exception):
@@ -68,6 +72,36 @@ def choose_mentor(
         yield place_by_hand(work, facility, client, mentor_id, why, by)
 
     participant.transact(command)
+
+
+def erase_mentor(participant: Participant, mentor_id: UUID, *, by: object, because: str) -> bool:
+    """Erase what is known of a mentor, for good; False when there is no such mentor.
+
+    Somebody else is looked for, for each client whom they stood beside. ``because`` is one of
+    ``shredding.BECAUSE``.
+    """
+    found = False
+
+    def command(work: Work) -> Iterator[Event]:
+        nonlocal found
+        clients = work.store.clients_of(mentor_id)
+        # Clients are locked before mentors, everywhere.
+        work.store.load_clients(clients)
+        found = work.store.mentor(mentor_id) is not None
+        if not found:
+            return
+        parking.forget(work, mentor_id)
+        for client_id in clients:
+            current: Assignment | None = work.store.active(client_id)
+            if current is not None and current.mentor_id == mentor_id:
+                work.store.refuse(client_id, mentor_id)
+                yield from end(work, current, STOPPED, then="seeking")
+        work.store.forget_mentor(mentor_id)
+        audit.note(work.conn, work.now, by, "erased", mentor_id, because=because)
+        yield MentorErased(mentor_id=mentor_id, erased_at=work.now)
+
+    participant.transact(command)
+    return found
 
 
 def _as_seen(

@@ -133,7 +133,7 @@ def _put(work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], before
 def mentor_state_changed(work: Work, mentor_id: UUID, word: str) -> Iterable[Event]:
     """A mentor texted STOP, START, PAUSE or BACK: what they are asked changes at once."""
     row = work.store.mentor(mentor_id)
-    if row is None:
+    if row is None or row.state == "erased":
         return
     stopped = {"stop": True, "start": False}.get(word, row.stopped)
     state = {"pause": "paused", "back": "active", "start": "active"}.get(word, row.state)

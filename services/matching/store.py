@@ -423,6 +423,17 @@ class Store:
         query = select(MENTOR).where(MENTOR.c.id == mentor_id).with_for_update()
         return self._conn.execute(query).first()
 
+    def clients_of(self, mentor_id: UUID) -> list[UUID]:
+        """Whom a mentor stands beside, or is asked about, in the order of their ids."""
+        query = select(ASSIGNMENT.c.client_id).where(ASSIGNMENT.c.mentor_id == mentor_id, _ACTIVE)
+        return list(self._conn.execute(query.order_by(ASSIGNMENT.c.client_id)).scalars())
+
+    def forget_mentor(self, mentor_id: UUID) -> None:
+        """A mentor who was erased is asked by nobody; their code in a roster is somebody new."""
+        erased = {"state": "erased", "stopped": True, "facility_ids": []}
+        changes = {**erased, "code": f"erased/{mentor_id}"}
+        self._conn.execute(update(MENTOR).where(MENTOR.c.id == mentor_id).values(changes))
+
     def caseloads(self, mentor_ids: Iterable[UUID]) -> dict[UUID, int]:
         """How many clients each of these mentors stands beside, of those who have any."""
         query = (

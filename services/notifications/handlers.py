@@ -31,6 +31,7 @@ from contracts.matching import (
     MentorAssigned,
     MentorChanged,
     MentorContact,
+    MentorErased,
     NobodyAvailable,
     OfferExpired,
 )
@@ -38,7 +39,7 @@ from contracts.sealed import opened
 from messaging.sealing import SearchTokens
 from messaging.timers import Timer
 from messaging.work import Work
-from services.notifications import calling_off, cards, check_ins
+from services.notifications import calling_off, cards, check_ins, mentors
 from services.notifications.domain import CHANNEL_OF_CONSENT
 from services.notifications.planning import Planner, channels_of
 from services.notifications.store import Assignment, Facility, Person
@@ -173,6 +174,16 @@ class Handlers:
             )
         )
         return ()
+
+    def mentor_erased(self, event: MentorErased, work: Work) -> Iterable[Event]:
+        """Nothing is written to them any more, and nothing leads to them."""
+        work.store.load_planned_to(event.mentor_id)
+        yield from self._planner(work).withdraw("erased", person_id=event.mentor_id)
+        mentors.forget(work, event.mentor_id)
+        person = work.store.persons.get(event.mentor_id)
+        if person is not None:
+            nobody = {"contact": None, "mobile_token": None, "email_token": None, "route": None}
+            work.store.put(replace(person, state="erased", **nobody))
 
     def assignment_offered(self, event: AssignmentOffered, work: Work) -> Iterable[Event]:
         """The mentor is asked."""
@@ -314,6 +325,7 @@ class Handlers:
             ConsentRevoked: [self.consent_revoked],
             ContactDetailsChanged: [self.contact_changed],
             MentorChanged: [self.mentor_changed],
+            MentorErased: [self.mentor_erased],
             AssignmentOffered: [self.assignment_offered],
             MentorAssigned: [self.mentor_assigned],
             AssignmentDeclined: [self.declined],

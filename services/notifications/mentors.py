@@ -24,6 +24,7 @@ from services.notifications.store import (
     CLIENT_SHOWN,
     CONTACT_RECORD,
     HELLO,
+    MENTOR_SESSION,
     REPLY,
     Assignment,
     Facility,
@@ -247,6 +248,13 @@ class MentorDesk:
 
         self.participant.transact(command)
         return found[0]
+
+
+def forget(work: Work, mentor_id: UUID) -> None:
+    """A mentor who was erased is signed in nowhere, and introduces themselves to nobody."""
+    work.conn.execute(delete(HELLO).where(HELLO.c.mentor_id == mentor_id))
+    theirs = update(MENTOR_SESSION).where(MENTOR_SESSION.c.mentor_id == mentor_id)
+    work.conn.execute(theirs.where(MENTOR_SESSION.c.ended_at.is_(None)).values(ended_at=work.now))
 
 
 def hello_of(work: Work, mentor_id: UUID) -> str | None:

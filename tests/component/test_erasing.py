@@ -16,6 +16,7 @@ from messaging.broker import Outgoing
 from messaging.sealing import Keyring
 from messaging.shredding import Shredding
 from messaging.work import Work
+from services.matching.coordinating import erase_mentor
 from tests.house import House
 from tests.kept import keep, put_back
 
@@ -253,3 +254,60 @@ def test_who_was_erased_stays_so_when_everything_is_restored_from_before(center:
     _erase(center, client)
     center.settle()
     assert [] == parking.listed(center.intake)
+
+
+def _mentor_of(center: House) -> tuple[UUID, str]:
+    """The mentor of the only assignment, and their phone."""
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment WHERE state <> 'ended'")
+    said = [letter for _, letter in center.network.letters if letter.to != CLIENT]
+    return row.mentor_id, next(letter.to for letter in said if letter.to.startswith("+"))
+
+
+@pytest.mark.parametrize("facility", ["south", "north"])
+def test_a_mentor_who_is_erased_is_followed_by_another(center: House, facility: str) -> None:
+    story = center.register(facility=facility)
+    mentor, phone = _mentor_of(center)
+    said = len(center.network.to(phone))
+
+    assert erase_mentor(center.matching, mentor, by="ops", because="asked")
+    center.settle()
+    center.clock.move(hours=1)
+    center.settle()
+
+    assert {"record"} == _left(center, mentor)
+    assert said == len(center.network.to(phone))
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment WHERE state <> 'ended'")
+    assert mentor != row.mentor_id
+    assert center.story(story["id"], facility)["state"] in ("offered", "assigned")
+    person = "SELECT state, mobile_token, route FROM person WHERE id = :id"
+    [known] = center.rows("notifications", person, id=mentor)
+    assert ("erased", None, None) == tuple(known)
+    named = "SELECT count(*) FROM mentor_name WHERE mentor_id = :id"
+    assert 0 == center.rows("intake", named, id=mentor)[0][0]
+    center.text(phone, "BACK")
+    assert (
+        "erased"
+        == center.rows("matching", "SELECT state FROM mentor WHERE id = :id", id=mentor)[0][0]
+    )
+
+
+def test_pages_that_told_of_an_erased_mentor_still_open(center: House) -> None:
+    story = center.register(facility="south")
+    mentor, _ = _mentor_of(center)
+    assert erase_mentor(center.matching, mentor, by="ops", because="asked")
+    center.settle()
+    coordinator = center.browser("coordinator", "south", center.matching_app())
+    clerk = center.browser("clerk", "south")
+
+    pages = [
+        coordinator.get("/matching/"),
+        coordinator.get(f"/matching/clients/{story['client_id']}"),
+        coordinator.get(f"/matching/mentors/{mentor}"),
+        clerk.get(f"/discharges/{story['id']}"),
+    ]
+
+    assert [200, 200, 404, 200] == [page.status_code for page in pages]
+
+
+def test_who_is_no_mentor_is_not_erased(center: House) -> None:
+    assert not erase_mentor(center.matching, uuid4(), by="ops", because="asked")
