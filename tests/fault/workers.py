@@ -65,21 +65,22 @@ class Workers:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.absorbed: Counter[str] = Counter()
 
-    def start(self, name: str, *command: str, **environment: str) -> None:
-        """Start a process that keeps its own log."""
+    def start(self, name: str, *command: str, code: Path | None = None, **environment: str) -> None:
+        """Start a process that keeps its own log; ``code`` is where its modules are."""
         with self.log(name).open("ab") as log:
             self.running[name] = subprocess.Popen(
                 [sys.executable, "-m", *command],
+                cwd=code,
                 env=self.environment(**environment),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
-    def worker(self, name: str, **environment: str) -> None:
+    def worker(self, name: str, *, code: Path | None = None, **environment: str) -> None:
         """Start a service's worker; the second of matching is called matching-2."""
         service = name.partition("-")[0]
         own = {**self._ways.get(name, {}), **environment}
-        self.start(name, "services", "worker", service, **own)
+        self.start(name, "services", "worker", service, code=code, **own)
 
     def environment(self, **more: str) -> dict[str, str]:
         """What every process is started with."""
