@@ -5,22 +5,28 @@ from __future__ import annotations
 import base64
 import json
 import re
+from base64 import urlsafe_b64decode
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import requests
 from kafka import KafkaProducer
 from sqlalchemy import NullPool, create_engine, make_url, text
 
+from contracts.sealed import PURPOSES, Destroyed, Sealed
 from contracts.topics import TOPICS
 from deploy.local.demo import next_morning
 from deploy.local.engines import postgres_of
+from messaging.kafka import read_to_the_end
+from messaging.sealing import Keyring, MasterKeys, from_json
 from services.intake.bodies import Consents, DischargeBody, Name
 from services.matching.roster import MentorRow
 from tests.house import a_discharge
@@ -202,8 +208,8 @@ def broken(running: Running) -> Iterator[None]:
         running.sql("matching", "ALTER TABLE client DROP CONSTRAINT broken")
 
 
-def live_through_everything(canary: Canary) -> None:
-    """Every way by which words come in, those that are refused and those that fail included."""
+def live_through_everything(canary: Canary) -> UUID:
+    """Every way by which words come in, those refused and those that fail included; the client."""
     running, now = canary.running, canary.running.now()
     body = discharge(now)
     refused = {**body, f"{WORD}field": f"{WORD}value", "mobile": f"{WORD}mobile"}
@@ -230,6 +236,7 @@ def live_through_everything(canary: Canary) -> None:
     canary.until(accepted["id"], "in_contact")
     correct(canary, body)
     feed(canary, now)
+    return UUID(accepted["client_id"])
 
 
 def open_card(running: Running) -> None:
@@ -367,14 +374,84 @@ def files_of(running: Running) -> dict[str, bytes]:
     return {str(file.relative_to(running.var)): file.read_bytes() for file in files}
 
 
+def sealed_in(value: Any) -> Iterator[Sealed]:
+    """Every sealed value in a row or in the body of an event."""
+    if isinstance(value, list):
+        for one in value:
+            yield from sealed_in(one)
+    elif isinstance(value, dict) and {"purpose", "person", "bound", "box"} <= value.keys():
+        yield from_json(value)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from sealed_in(one)
+
+
+def all_that_is_sealed(running: Running) -> Iterator[Sealed]:
+    """In every row of the three databases, in all outboxes, and in the topics as they lie."""
+    for service, topic in TOPICS.items():
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        for (table,) in running.sql(service, tables):
+            for (row,) in running.sql(service, f'SELECT row_to_json(t) FROM "{table}" t'):
+                yield from sealed_in(row)
+        for (body,) in running.sql(service, "SELECT body FROM outbox"):
+            yield from sealed_in(json.loads(bytes(body)))
+        for record in read_to_the_end(running.settings["KAFKA_SERVERS"], topic, {}):
+            if record.value:
+                yield from sealed_in(json.loads(record.value))
+
+
+def opens(running: Running) -> dict[UUID, Counter[tuple[str, bool]]]:
+    """Of each person, how much that is sealed for which purpose opens with all keys there are."""
+    names = {purpose: f"KEY_{purpose.upper()}" for purpose in PURPOSES}
+    private = {
+        purpose: next(v for k, v in running.settings.items() if k.endswith(f"_{name}_PRIVATE"))
+        for purpose, name in names.items()
+    }
+    public = {purpose: running.settings[f"{name}_PUBLIC"] for purpose, name in names.items()}
+    master = MasterKeys(
+        public={p: urlsafe_b64decode(key) for p, key in public.items()},
+        private={p: urlsafe_b64decode(key) for p, key in private.items()},
+    )
+    keyring = Keyring(create_engine(running.settings["KEYS_OWNER_URL"]), master)
+    view = keyring.view()
+    found: dict[UUID, Counter[tuple[str, bool]]] = defaultdict(Counter)
+    for sealed in all_that_is_sealed(running):
+        opened = not isinstance(view.open_as(str, sealed), Destroyed)
+        found[sealed.person][sealed.purpose, opened] += 1
+    keyring.close()
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lived:
+    """What was found after everything was lived through, and half of the people were erased."""
+
+    hits: dict[str, set[tuple[str, str]]]
+    erased: set[UUID]
+    before: dict[UUID, Counter[tuple[str, bool]]]
+    after: dict[UUID, Counter[tuple[str, bool]]]
+
+
 @pytest.fixture(scope="module")
-def hits() -> dict[str, set[tuple[str, str]]]:
-    """Where a canary sang after everything was lived through: place, and form and word."""
+def hits(lived: Lived) -> dict[str, set[tuple[str, str]]]:
+    """Where a canary sang: place, and form and word."""
+    return lived.hits
+
+
+@pytest.fixture(scope="module")
+def lived() -> Lived:
+    """Everything is lived through, and then a client and a mentor are erased."""
     morning = next_morning(datetime.now(UTC)).isoformat()
     with a_running_system(WARM_HANDOFF_DEMO="0", WARM_HANDOFF_NOW=morning) as running:
         canary = Canary(running)
-        live_through_everything(canary)
+        client = live_through_everything(canary)
         eventually(lambda: everything_is_said(running), otherwise="some events wait")
+        [(mentor,)] = running.sql("matching", "SELECT mentor_id FROM assignment LIMIT 1")
+        before = opens(running)
+        for key in (client, mentor):
+            assert 0 == canary.command("erase", str(key), "--because", "asked")
+        eventually(lambda: everything_is_said(running), otherwise="some events wait")
+        after = opens(running)
         plant(running)
         told = {
             "rows": rows_in_clear(running),
@@ -383,7 +460,8 @@ def hits() -> dict[str, set[tuple[str, str]]]:
         }
         running.stop()
         places = {place: text.encode() for place, text in told.items()} | files_of(running)
-        return {place: hits_in(data) for place, data in places.items()}
+        sung = {place: hits_in(data) for place, data in places.items()}
+    return Lived(hits=sung, erased={client, mentor}, before=before, after=after)
 
 
 def test_every_field_that_is_taken_is_filled() -> None:
@@ -421,6 +499,24 @@ def test_no_canary_is_readable_outside_the_sandbox(hits: dict[str, set[tuple[str
     }
 
     assert {} == {place: found for place, found in leaks.items() if found}
+
+
+def test_nothing_of_whoever_was_erased_opens_with_all_keys_there_are(lived: Lived) -> None:
+    for person in lived.erased:
+        had = {purpose for purpose, opened in lived.before[person] if opened}
+        left = {purpose for purpose, opened in lived.after[person] if opened}
+        assert {"identity", "contact"} <= had, had
+        # The law wants to know for six years what somebody agreed to.
+        assert left <= {"record"}, left
+        # What was said of them lies where it lay.
+        assert sum(lived.after[person].values()) > sum(lived.before[person].values()) / 2
+
+
+def test_everything_of_everybody_else_still_opens(lived: Lived) -> None:
+    others = lived.after.keys() - lived.erased
+
+    assert len(others) >= 3
+    assert {True} == {opened for person in others for _, opened in lived.after[person]}
 
 
 def test_what_is_left_unsealed_is_found(hits: dict[str, set[tuple[str, str]]]) -> None:
