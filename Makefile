@@ -54,11 +54,8 @@ unit: setup ## tests that need no engine
 integration: setup ## tests on the real engines
 	$(BIN)/python -m pytest tests/integration tests/component
 
-DRILLS := reset_groups,wipe_kafka,cut_the_log,restore_a_database,clocks_apart,lose_a_broker
-fault: setup ## kill workers, harm them in every gap, everything at random, and every disaster
-	WARM_HANDOFF_KILLS=50 WARM_HANDOFF_ACTIONS=kill,stop,raise,late,hang WARM_HANDOFF_TIMES=2 \
-		WARM_HANDOFF_RUNS=20 WARM_HANDOFF_LOAD_SECONDS=60 WARM_HANDOFF_DRILLS=$(DRILLS) \
-		$(BIN)/python -m pytest -s tests/fault
+fault: setup ## harm of every kind, the least tried first, for WARM_HANDOFF_MINUTES (60)
+	$(BIN)/python -m tests.fault.campaign
 
 drill: setup ## every disaster of the runbook, mended by its steps (minutes)
 	$(BIN)/python -m tests.fault.drills

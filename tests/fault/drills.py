@@ -37,6 +37,7 @@ from deploy.local.postgres import Postgres, binaries
 from deploy.local.settings import DATABASES, GUESTS, settings_for
 from hosting.clock import Clock, move_to
 from messaging import parking
+from tests.fault import ledger
 from tests.fault.workers import (
     SERVICES,
     Workers,
@@ -395,13 +396,14 @@ DRILLS = {**ON_ONE_BROKER, **ON_THREE_BROKERS}
 def carry_out(name: str, system: System) -> None:
     """Do the drill, wait for quiet, judge, and print what was seen."""
     skipped, unconfirmed, began = system.note_skipped(), system.unconfirmed(), time.monotonic()
-    said = DRILLS[name](system)
-    harmed = time.monotonic()
-    system.quiet()
-    quiet = time.monotonic()
-    absorbed = system.note_skipped() - skipped
-    assert_nothing_lost(system.house, system.accepted)
-    assert_every_guarantee_holds(system.house, system.settings)
+    with ledger.kept("drill", name, trials=1):
+        said = DRILLS[name](system)
+        harmed = time.monotonic()
+        system.quiet()
+        quiet = time.monotonic()
+        absorbed = system.note_skipped() - skipped
+        assert_nothing_lost(system.house, system.accepted)
+        assert_every_guarantee_holds(system.house, system.settings)
     print(
         f"\n{name}: {said}; {harmed - began:.0f} s, quiet {quiet - harmed:.1f} s later;"
         f" absorbed {dict(absorbed)}, unconfirmed {system.unconfirmed() - unconfirmed},"

@@ -15,6 +15,7 @@ from uuid import UUID
 import requests
 from sqlalchemy import text
 
+from tests.fault import ledger
 from tests.fault.workers import (
     SERVICES,
     Workers,
@@ -90,9 +91,12 @@ def test_killed_workers_lose_nothing_and_double_nothing(
 
     assert KILLS < 3 or set(SERVICES) == {phase.split(":")[0] for phase in phases}
     assert sum(workers.absorbed.values()) > 0, "no kill was absorbed: the test proves nothing"
-    assert_nothing_lost(house, accepted)
-    _assert_unconfirmed(house, expired)
-    assert_every_guarantee_holds(house, engines)
+    absorbed = sum(workers.absorbed.values())
+    numbers = {"absorbed": absorbed, "unconfirmed": unconfirmed, "quiet": quiet}
+    with ledger.kept("kills", str(SEED), trials=1, **numbers):
+        assert_nothing_lost(house, accepted)
+        _assert_unconfirmed(house, expired)
+        assert_every_guarantee_holds(house, engines)
 
 
 @contextmanager
