@@ -43,10 +43,10 @@ test: check ## every test
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-running test-parts
 
 test-running:
-	$(BIN)/python -m pytest tests/integration tests/fault tests/browser
+	$(BIN)/python -m pytest tests/integration tests/fault
 
 test-parts:
-	$(BIN)/python -m pytest tests/component tests/contract tests/unit
+	$(BIN)/python -m pytest tests/component tests/contract tests/unit tests/browser
 
 unit: setup ## tests that need no engine
 	$(BIN)/python -m pytest tests/unit tests/contract tests/architecture

@@ -78,7 +78,8 @@ def _leaving(evidence: Evidence) -> Iterator[Leaving]:
             due = min(message["due_at"], row.at)
             is_found_later = row.body.get("reason") == "lease_expired"
             first = due if is_found_later else max(due, row.at - _LEASE)
-            yield Leaving(message=message, first=first, last=row.at)
+            apart = evidence.apart
+            yield Leaving(message=message, first=first - apart, last=row.at + apart)
 
 
 class _Known:

@@ -13,6 +13,8 @@ from contracts.event import EVENTS
 SERVICES = ("intake", "matching", "notifications")
 #: What is under way for less than this is not judged yet.
 GRACE = timedelta(seconds=60)
+#: By how much the clocks of machines that are kept right may differ.
+CLOCKS_APART = timedelta(seconds=5)
 
 Row = Mapping[str, Any]
 
@@ -100,6 +102,7 @@ class Evidence:
 
     now: datetime
     read_at: datetime
+    apart: timedelta = CLOCKS_APART
     said: Mapping[str, Sequence[Said]]
     discharges: Sequence[Row] = ()
     facilities: frozenset[UUID] = frozenset()

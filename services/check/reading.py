@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from contracts.sealed import PURPOSES, Destroyed
 from hosting.settings import ServiceSettings, SettingsError, read
 from messaging.sealing import KeyAbsent, Keyring, MasterKeys, NotOurs, from_json
 from services.check import records, tables
-from services.check.evidence import SERVICES, Applied, Evidence, Row, Said, Waiting
+from services.check.evidence import CLOCKS_APART, SERVICES, Applied, Evidence, Row, Said, Waiting
 from services.check.shapes import read_event
 
 _SAID = (
@@ -25,14 +25,14 @@ _SAID = (
     " published_offset, body FROM outbox ORDER BY key, epoch, seq"
 )
 #: One row a stream, not one an event: the ids lie behind each other, sixteen bytes each. Clocks of
-#: two machines may be five minutes wrong in either direction, which harms nobody.
+#: two machines may be apart.
 _APPLIED = (
     "SELECT producer, epoch, key, cursor.seq AS cursor,"
     " coalesce(array_agg(one.seq ORDER BY one.seq) FILTER (WHERE one.seq IS NOT NULL), '{}')"
     "  AS seqs,"
     " coalesce(string_agg(uuid_send(event_id), ''::bytea ORDER BY one.seq), '') AS ids,"
     " coalesce(max(applied_at), 'epoch') AS latest,"
-    " count(*) FILTER (WHERE applied_at < before - interval '11 minutes') AS backwards"
+    " count(*) FILTER (WHERE applied_at < before - :apart) AS backwards"
     " FROM (SELECT *, lag(applied_at) OVER (PARTITION BY producer, epoch, key ORDER BY seq)"
     "  AS before FROM inbox) AS one"
     " FULL JOIN cursor USING (producer, epoch, key) GROUP BY producer, epoch, key, cursor.seq"
@@ -69,10 +69,12 @@ def gather(
     now: Callable[[], datetime],
     in_kafka: records.Reading | None,
     delivered: Callable[[], Sequence[Row] | None] | Sequence[Row] | None,
+    apart: timedelta = CLOCKS_APART,
 ) -> Evidence:
     """Read the databases as they stand now, and then the topics and what was delivered.
 
     Kafka and the sandbox are read last: whatever the databases say has happened is there by then.
+    ``apart`` is by how much the clocks of the machines may differ from each other.
     """
     began, read_at = now(), datetime.now(UTC)
     with ExitStack() as stack:
@@ -86,7 +88,7 @@ def gather(
         }
         same: dict[UUID, UUID] = {}
         said = {service: _said(conn, service, same) for service, conn in conns.items()}
-        applied = {service: _applied(conn, same) for service, conn in conns.items()}
+        applied = {service: _applied(conn, same, apart) for service, conn in conns.items()}
         seals = [one for s, conn in conns.items() for one in tables.unsealed(conn, s)]
         open_text = [one for s, conn in conns.items() for one in tables.readable(conn, s)]
         if "INTAKE_ACCESS_URL" in environ:
@@ -97,6 +99,7 @@ def gather(
     return Evidence(
         now=began,
         read_at=read_at,
+        apart=apart,
         said=said,
         discharges=own["discharges"],
         facilities=frozenset(row["id"] for row in own["facilities"]),
@@ -174,8 +177,8 @@ def _said(conn: Connection, service: str, same: dict[UUID, UUID]) -> list[Said]:
     return said
 
 
-def _applied(conn: Connection, same: dict[UUID, UUID]) -> list[Applied]:
-    rows = conn.execute(_bit_by_bit(_APPLIED))
+def _applied(conn: Connection, same: dict[UUID, UUID], apart: timedelta) -> list[Applied]:
+    rows = conn.execute(_bit_by_bit(_APPLIED), {"apart": apart})
     return [
         Applied(**{**row._mapping, "key": same.setdefault(row.key, row.key), "ids": bytes(row.ids)})
         for row in rows
