@@ -78,14 +78,14 @@ def _leaving(evidence: Evidence) -> Iterator[Leaving]:
             due = min(message["due_at"], row.at)
             is_found_later = row.body.get("reason") == "lease_expired"
             first = due if is_found_later else max(due, row.at - _LEASE)
-            apart = evidence.apart
-            yield Leaving(message=message, first=first - apart, last=row.at + apart)
+            yield Leaving(message=message, first=first, last=row.at)
 
 
 class _Known:
     """What was said of consents, routes, stops and hours, by person and in order."""
 
     def __init__(self, evidence: Evidence) -> None:
+        self._apart = evidence.apart
         self._zones: Mapping[UUID, str] = evidence.zones or {}
         self._consents: dict[tuple[UUID, str], list[Said]] = defaultdict(list)
         self._mentors: dict[UUID, list[Said]] = defaultdict(list)
@@ -142,12 +142,12 @@ class _Known:
     def _consented(self, one: Leaving) -> bool:
         consent = CONSENT_OF_CHANNEL.get(one.message["channel"], "")
         said = self._consents.get((one.message["subject_id"], consent), ())
-        return any(row.type == "ConsentGiven" for row in _in_force(said, one))
+        return any(row.type == "ConsentGiven" for row in self._in_force(said, one))
 
     def _has_route(self, one: Leaving) -> bool:
         day = (one.first - _LAST_ZONE).date()
         said = self._mentors.get(one.message["person_id"], ())
-        return any(_is_open_route(row.body, day) for row in _in_force(said, one))
+        return any(_is_open_route(row.body, day) for row in self._in_force(said, one))
 
     def _had_stopped(self, one: Leaving) -> bool:
         """A stop is of an address: whoever has another since is not held to it here."""
@@ -165,20 +165,20 @@ class _Known:
         if zone is None or any(at > one.first for at in self._contacts.get(person, ())):
             return True
         said = self._facilities.get(one.message["facility_id"], ())
-        hours = [row.body["quiet_hours"] for row in _in_force(said, one) if row.body]
+        hours = [row.body["quiet_hours"] for row in self._in_force(said, one) if row.body]
         return not hours or any(
             is_open(moment, zone, parse_hours(text))
             for moment in (one.first, one.last)
             for text in hours
         )
 
-
-def _in_force(said: Sequence[Said], one: Leaving) -> Iterator[Said]:
-    """Each word that was the last one at some moment at which the message may have been leased."""
-    for row, following in zip(said, [*said[1:], None], strict=False):
-        is_over = following is not None and following.at < one.first - _HEARD_WITHIN
-        if row.at <= one.last and not is_over:
-            yield row
+    def _in_force(self, said: Sequence[Said], one: Leaving) -> Iterator[Said]:
+        """Each word that was the last one at some moment at which it may have been leased."""
+        for row, following in zip(said, [*said[1:], None], strict=False):
+            heard = one.first - _HEARD_WITHIN - self._apart
+            is_over = following is not None and following.at < heard
+            if row.at <= one.last + self._apart and not is_over:
+                yield row
 
 
 def _is_open_route(body: Row, day: date) -> bool:
