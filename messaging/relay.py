@@ -26,7 +26,7 @@ BATCH = 1000
 _UNPUBLISHED = (
     select(OUTBOX)
     .where(OUTBOX.c.published_at.is_(None))
-    .order_by(OUTBOX.c.key, OUTBOX.c.seq)
+    .order_by(OUTBOX.c.key, OUTBOX.c.epoch, OUTBOX.c.seq)
     .limit(BATCH)
 )
 
@@ -39,7 +39,7 @@ _MARK = text(
 
 
 class Relay:
-    """Publishes unpublished rows by (key, seq), waits for every acknowledgement, then marks.
+    """Publishes unpublished rows by (key, epoch, seq), waits for every acknowledgement, then marks.
 
     It never remembers how far it came: a transaction that commits late would be passed over. The
     advisory lock is taken on its own session before anything is read, so that a second relay of

@@ -7,7 +7,9 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
+from contracts.envelope import from_headers
 from contracts.parking import KeyReleased
 from contracts.topics import TOPICS
 from messaging.broker import Record
@@ -70,6 +72,25 @@ def test_what_is_committed_late_is_published_though_later_ones_were(center: Hous
     relay.step()
 
     assert 1 == _in_broker(center, slow)
+
+
+def test_what_was_said_before_a_restore_is_published_before_what_was_said_since(
+    center: House,
+) -> None:
+    key = uuid4()
+    for _ in range(3):
+        _say(center, key)
+    with center.matching.engine.begin() as conn:
+        # The epoch that began when the database was restored counts from one again.
+        since = "UPDATE outbox SET epoch = 2, seq = 1 WHERE key = :key AND seq = 3"
+        conn.execute(text(since), {"key": key})
+        conn.execute(text("DELETE FROM stream WHERE key = :key"), {"key": key})
+
+    center.loops()["matching relay"].step()
+
+    said = [r for r in center.broker.read_to_the_end(TOPICS["matching"].name, {}) if r.key]
+    places = [from_headers(r.headers, r.key) for r in said if r.key == str(key).encode()]
+    assert [(1, 1), (1, 2), (2, 1)] == [(one.epoch, one.seq) for one in places]
 
 
 def test_one_relay_stands_by_while_another_publishes(center: House) -> None:
