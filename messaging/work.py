@@ -159,9 +159,9 @@ class Work:
         """
         self.cause = None
         self.say_all(self.participant.settle(self))
-        if erased := [one.event.key for one in self.said if one.event.erases]:
-            shredding.record(self.conn, erased, self.now)
-            self.afterwards.append(partial(self.participant.keyring.destroy, erased))
+        if gone := [one.event.key for one in self.said if one.event.erases]:
+            shredding.record(self.conn, gone, self.now)
+            self.afterwards.append(partial(self.participant.keyring.destroy, gone))
         with together(self.conn):
             for write in (*more, self.store.flush, self.timers.flush):
                 write()
