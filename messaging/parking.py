@@ -95,7 +95,8 @@ def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
         # It failed when what it waited for had come: it is parked, and the other goes on.
         _park(work, inbox, early, failing[early.key])
     for arrived in inbox.arrived:
-        if arrived.key in failing and not inbox.is_parked(arrived.key):
+        if arrived.key in failing:
+            # Of a key that is parked already, only an erasure is applied, and so can fail.
             _park(work, inbox, arrived, failing[arrived.key])
             continue
         was_parked = inbox.is_parked(arrived.key)
@@ -128,7 +129,7 @@ def _react(work: Work, ready: Arrived) -> None:
 def _park(work: Work, inbox: Inbox, arrived: Arrived, failure: Failure) -> None:
     if inbox.park(arrived, failure):
         _tell(work, arrived.key, failure)
-    log.error("a key was parked", extra={"handler": failure.handler, "error": failure.error})
+        log.error("a key was parked", extra={"handler": failure.handler, "error": failure.error})
 
 
 def _tell(work: Work, key: UUID, failure: Failure) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,12 +11,14 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import create_engine, text
 
+from contracts.event import Event
+from contracts.intake import ClientDischarged, ClientErased
 from contracts.topics import TOPICS
 from messaging import parking, restored
 from messaging.broker import Outgoing
 from messaging.sealing import Keyring
 from messaging.shredding import Shredding
-from messaging.work import Work
+from messaging.work import Participant, Work
 from services.matching.coordinating import erase_mentor
 from tests.house import House
 from tests.kept import keep, put_back
@@ -199,6 +202,37 @@ def _park(center: House, service: str, key: UUID) -> None:
         spoilt = Outgoing(topic=TOPICS["intake"].name, key=str(key).encode(), value=b"", headers=[])
         center.broker.writer().send([spoilt])
     center.settle()
+
+
+@pytest.mark.parametrize("service", ["matching", "notifications"])
+def test_an_erasure_that_fails_waits_behind_what_is_parked_already(
+    center: House, service: str
+) -> None:
+    mended = center.participants[service]
+
+    def fails(event: Event, work: Work) -> Iterable[Event]:
+        raise KeyError("mended later")
+
+    def work_with(participant: Participant) -> None:
+        setattr(center, service, participant)
+        center.participants[service] = participant
+        center.restart(service)
+
+    broken = {ClientDischarged: [fails], ClientErased: [fails]}
+    work_with(replace(mended, on={**mended.on, **broken}))
+    client = _client_of(center, center.register(facility="south"))
+    _erase(center, client)
+    center.settle()
+    [parked] = parking.listed(mended)
+    work_with(mended)
+    other = center.register(facility="south", record_number="R-2", mobile="+15035550177")
+
+    assert client == parked.key
+    assert "assigned" == other["state"]
+    assert parking.replay(mended, client, by="ops")
+    center.settle()
+    assert [] == parking.listed(mended)
+    assert {"record"} == _left(center, client)
 
 
 def test_who_is_no_client_is_not_erased(center: House) -> None:
