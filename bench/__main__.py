@@ -9,28 +9,84 @@ from importlib.metadata import version
 
 
 def main(parts: list[str]) -> None:
-    """Run latency and memory of the whole system, throughput of its workers, and its pages."""
+    """Run the named parts, or all: latency, throughput, hand-over, pages, history, memory."""
     _print_machine()
-    wanted = parts or ["system", "throughput", "pages"]
-    if "system" in wanted:
-        from bench import system
+    for name in parts or list(PARTS):
+        PARTS[name]()
 
-        print("\n== one discharge, and memory")
-        system.run(int(os.environ.get("BENCH_LATENCY", "60")))
-    if "throughput" in wanted:
-        from bench import throughput
 
-        count = int(os.environ.get("BENCH_DISCHARGES", "10000"))
-        print(f"\n== {count} stored discharges through matching to message rows")
-        throughput.run(count)
+def _system() -> None:
+    from bench import system
 
-    if "pages" in wanted:
-        from bench import pages
+    print("\n== one discharge, and memory")
+    system.run(_asked("BENCH_LATENCY", 60))
 
-        seconds = int(os.environ.get("BENCH_SECONDS", "300"))
-        clients = int(os.environ.get("BENCH_CLIENTS", "100000"))
-        print(f"\n== pages for {seconds} s, with {clients} clients")
-        pages.run(seconds, clients)
+
+def _throughput() -> None:
+    from bench import throughput
+
+    count = _asked("BENCH_DISCHARGES", 10_000)
+    print(f"\n== {count} stored discharges through matching to message rows")
+    throughput.run(count)
+
+
+def _delivery() -> None:
+    from bench import delivery
+
+    count = _asked("BENCH_MESSAGES", 2_000)
+    print(f"\n== {count} planned messages by e-mail, then {count} by text")
+    delivery.run(count)
+
+
+def _pages() -> None:
+    from bench import pages
+
+    seconds, clients = _asked("BENCH_SECONDS", 300), _asked("BENCH_CLIENTS", 100_000)
+    print(f"\n== pages for {seconds} s, with {clients} clients")
+    pages.run(seconds, clients)
+
+
+def _history() -> None:
+    from bench import history
+
+    sizes = history.Sizes(
+        sent=_asked("BENCH_SENT", 100_000),
+        mentors=_asked("BENCH_MENTORS", 3_000),
+        rows=_asked("BENCH_HISTORY", 1_000_000),
+    )
+    print(f"\n== one discharge, before and after {sizes}")
+    history.run(_asked("BENCH_LATENCY", 60), sizes)
+
+
+def _outage() -> None:
+    from bench import memory
+
+    minutes = _asked("BENCH_MINUTES", 10)
+    print(f"\n== memory while the broker is away for {minutes} min at full intake")
+    memory.without_broker(60 * minutes)
+
+
+def _replay() -> None:
+    from bench import memory
+
+    count = _asked("BENCH_RECORDS", 1_000_000)
+    print(f"\n== memory while {count} records are read again")
+    memory.over_replay(count)
+
+
+PARTS = {
+    "system": _system,
+    "throughput": _throughput,
+    "delivery": _delivery,
+    "pages": _pages,
+    "history": _history,
+    "outage": _outage,
+    "replay": _replay,
+}
+
+
+def _asked(name: str, otherwise: int) -> int:
+    return int(os.environ.get(name, otherwise))
 
 
 def _print_machine() -> None:

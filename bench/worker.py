@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import cProfile
 import importlib
 import os
-import pstats
 import sys
+import threading
+from pathlib import Path
 
+from bench.sampling import Sampler
 from hosting.logs import set_up
 
 
@@ -16,27 +17,30 @@ def main(service: str) -> None:
     set_up(service, "worker")
     built = importlib.import_module(f"services.{service}.service").build()
     folder = os.environ.get("BENCH_PROFILE")
-    if folder:
-        _profile(built.participant, f"{folder}/{service}.txt")
+    taken = _sampled() if folder else []
     built.foundation.run_worker(built.participant)
+    for sampler in taken:
+        sampler.print_to(Path(folder or ".") / f"{service}.txt")
 
 
-def _profile(participant: object, path: str) -> None:
+def _sampled() -> list[Sampler]:
+    """Samples of the consumer from its first batch on, without those in which it waits for one."""
     from messaging import subscriber
 
-    step = subscriber.Subscriber.step
-    profile = cProfile.Profile()
+    taken: list[Sampler] = []
+    take = subscriber.Subscriber._take
 
-    def profiled(self: subscriber.Subscriber) -> bool:
-        profile.enable()
+    def sampled(self: subscriber.Subscriber, *given: object) -> None:
+        if not taken:
+            taken.append(Sampler(threading.get_ident()))
+        taken[0].busy.set()
         try:
-            return step(self)
+            take(self, *given)  # type: ignore[arg-type]
         finally:
-            profile.disable()
-            with open(path, "w", encoding="utf-8") as file:
-                pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(40)
+            taken[0].busy.clear()
 
-    subscriber.Subscriber.step = profiled  # type: ignore[method-assign]
+    subscriber.Subscriber._take = sampled  # type: ignore[method-assign]
+    return taken
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""A mail server and a text network that accept at once: ``python -m bench.peers SMTP_PORT PORT``.
+
+They read no more than they must, so that the pace of a sender is its own and not the sandbox's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from itertools import count
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_SENT = count()
+
+
+class MailPeer(asyncio.Protocol):
+    """Says yes to every command, and to every mail."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport, self._rest, self._in_mail = transport, b"", False
+        transport.write(b"220 peer\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is whole."""
+        self._rest += data
+        while True:
+            end = b"\r\n.\r\n" if self._in_mail else b"\r\n"
+            said, found, rest = self._rest.partition(end)
+            if not found:
+                return
+            self._rest = rest
+            is_data = not self._in_mail and said[:4].upper() == b"DATA"
+            self._transport.write(b"354 go on\r\n" if is_data else b"250 yes\r\n")
+            self._in_mail = is_data
+
+
+class TextPeer(asyncio.Protocol):
+    """Takes every text for sent."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport, self._rest = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each request that is whole."""
+        self._rest += data
+        while True:
+            head, found, rest = self._rest.partition(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            size = int(length[1]) if length else 0
+            if not found or len(rest) < size:
+                return
+            self._rest = rest[size:]
+            body = b'{"sid": "SM%d"}' % next(_SENT)
+            self._transport.write(
+                b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+            )
+
+
+async def serve(mail_port: int, text_port: int) -> None:
+    """Both, until they are told to stop."""
+    loop = asyncio.get_running_loop()
+    await loop.create_server(MailPeer, "127.0.0.1", mail_port)
+    await loop.create_server(TextPeer, "127.0.0.1", text_port)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
