@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from email.policy import SMTP
 from typing import Any
 
 import pytest
@@ -174,7 +173,7 @@ def _outward(channel: str, letter: Letter) -> Iterator[str]:
         return
     sender = SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example")
     message = sender._message(letter)
-    yield message.as_bytes(policy=SMTP).partition(b"\r\n\r\n")[0].decode("ascii")
+    yield sender.on_the_wire(letter).partition(b"\r\n\r\n")[0].decode("ascii")
     yield "\n".join(f"{name}: {value}" for name, value in message.items())
     for part in message.walk():
         yield "\n".join(f"{name}: {value}" for name, value in part.items())

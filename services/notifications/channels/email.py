@@ -15,6 +15,10 @@ _CONNECT_SECONDS = 10
 #: an unknown of what was going well. Sandboxes and relays answer in seconds.
 _FINAL_SECONDS = 120
 
+#: A line may be as long as the protocol allows: folded, a long link becomes encoded words, which no
+#: mail program takes for one that it may offer to unsubscribe by.
+_WIRE = SMTP.clone(max_line_length=998)
+
 
 class SmtpChannel:
     """A ``Channel``."""
@@ -32,7 +36,7 @@ class SmtpChannel:
         """One recipient, one transaction; anything from the body until a reply is unknown."""
         phase = "connect"
         try:
-            message = self._message(letter).as_bytes(policy=SMTP)
+            message = self.on_the_wire(letter)
             smtp = self._connected()
             phase = "mail"
             code, _ = smtp.mail(self._sender)
@@ -105,6 +109,10 @@ class SmtpChannel:
             raise
         self._smtp = smtp
         return smtp
+
+    def on_the_wire(self, letter: Letter) -> bytes:
+        """The mail as it travels, without the dot that ends it."""
+        return self._message(letter).as_bytes(policy=_WIRE)
 
     def _message(self, letter: Letter) -> EmailMessage:
         message = EmailMessage()
