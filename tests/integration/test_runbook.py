@@ -41,6 +41,7 @@ RUN = (
     ("mentors load FILE", 0),
     ("token FACILITY", 0),
     ("account clerk FACILITY EMAIL", 0),
+    ("migrate", 0),
     ("migrate [DATABASE]", 0),
     ("hold on SERVICE TOPIC --by NAME --because why", 0),
     ("hold list SERVICE", 0),
