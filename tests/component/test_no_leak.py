@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import pytest
@@ -172,8 +174,9 @@ def _outward(channel: str, letter: Letter) -> Iterator[str]:
         yield letter.text
         return
     sender = SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example")
-    message = sender._message(letter)
-    yield sender.on_the_wire(letter).partition(b"\r\n\r\n")[0].decode("ascii")
+    wire = sender.on_the_wire(letter)
+    yield wire.partition(b"\r\n\r\n")[0].decode("ascii")
+    message = message_from_bytes(wire, policy=default)
     yield "\n".join(f"{name}: {value}" for name, value in message.items())
     for part in message.walk():
         yield "\n".join(f"{name}: {value}" for name, value in part.items())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from email import message_from_bytes
+from email.errors import MessageError
+from email.policy import default
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
@@ -58,7 +61,7 @@ def test_an_address_that_cannot_be_encoded_is_rejected_and_holds_up_no_other(add
     assert "accepted" == following.kind
 
 
-def test_the_link_to_unsubscribe_is_on_one_line_as_it_is() -> None:
+def test_the_link_to_unsubscribe_is_written_as_it_is() -> None:
     link = f"https://bridge.example/messages/unsubscribe/{'0123456789abcdef' * 8}"
     letter = Letter(
         message_id="m-1",
@@ -69,4 +72,30 @@ def test_the_link_to_unsubscribe_is_on_one_line_as_it_is() -> None:
     )
     channel = SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example")
 
-    assert f"\r\nList-Unsubscribe: <{link}>\r\n".encode() in channel.on_the_wire(letter)
+    assert f"<{link}>\r\n".encode() in channel.on_the_wire(letter)
+
+
+def test_what_is_written_is_read_the_same_and_travels_as_ascii() -> None:
+    letter = Letter(
+        message_id="m-1",
+        to="sam@example.org",
+        subject="Una nota de Peña " + "y más " * 20,
+        text="Hola, Peña.\n.\n" + "sin fin " * 200,
+        html="<p>Peña</p>",
+    )
+    wire = SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example").on_the_wire(letter)
+    read = message_from_bytes(wire, policy=default)
+    text, html = read.get_body(("plain",)), read.get_body(("html",))
+
+    assert wire.isascii()
+    assert max(len(line) for line in wire.split(b"\r\n")) <= 78
+    assert letter.subject == read["Subject"]
+    assert letter.text + "\n" == (text.get_content().replace("\r\n", "\n") if text else None)
+    assert letter.html == (html.get_content().strip() if html else None)
+
+
+def test_a_header_of_two_lines_leaves_with_nobody() -> None:
+    letter = Letter(message_id="m-1", to="sam@example.org", subject="A\r\nBcc: x@y", text="Hello")
+
+    with pytest.raises(MessageError):
+        SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example").on_the_wire(letter)
