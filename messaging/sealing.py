@@ -74,7 +74,8 @@ class Keyring:
         self._unwrap = lru_cache(maxsize=20_000)(self._unwrapped)
         #: What was opened, by its key's wrapped form: a look at the keys precedes every use.
         self.opened = lru_cache(maxsize=20_000)(self._open)
-        self._forgotten_at = time.monotonic()
+        #: When everything was last forgotten; whatever others keep of what was opened ends with it.
+        self.remembers_since = time.monotonic()
 
     @property
     def opens(self) -> frozenset[str]:
@@ -111,7 +112,7 @@ class Keyring:
         """Keep nothing of what was opened."""
         self._unwrap.cache_clear()
         self.opened.cache_clear()
-        self._forgotten_at = time.monotonic()
+        self.remembers_since = time.monotonic()
 
     def close(self) -> None:
         """Let go of the database."""
@@ -119,7 +120,7 @@ class Keyring:
 
     def view(self) -> KeyView:
         """The keys as they stand now: a fresh look for each piece of work."""
-        if time.monotonic() - self._forgotten_at > FORGET_AFTER_SECONDS:
+        if time.monotonic() - self.remembers_since > FORGET_AFTER_SECONDS:
             self.forget()
         return KeyView(self)
 

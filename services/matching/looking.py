@@ -90,15 +90,15 @@ def facility_named(participant: Participant, code: str) -> Facility | None:
 def roster(participant: Participant, facility: Facility) -> list[Mentor]:
     """The mentors of a facility by the name they go by; not those who were erased."""
     with _looking(participant) as work:
-        found: list[Mentor] = work.store.mentors_of(facility.id)
-    return sorted(found, key=lambda one: (one.profile.called.casefold(), one.profile.code))
+        found: dict[UUID, Mentor] = work.store.mentors_of(facility.id)
+    return sorted(found.values(), key=lambda one: (one.profile.called.casefold(), one.profile.code))
 
 
 def mentor_of(participant: Participant, facility: Facility, mentor_id: UUID) -> Mentor | None:
     """A mentor of this facility."""
     with _looking(participant) as work:
-        found: list[Mentor] = work.store.mentors_of(facility.id, mentor_id)
-    return found[0] if found else None
+        found: dict[UUID, Mentor] = work.store.mentors_of(facility.id, [mentor_id])
+    return found.get(mentor_id)
 
 
 def clients_of(participant: Participant, facility: Facility, mentor_id: UUID) -> list[Any]:
@@ -131,7 +131,7 @@ def stand_of(participant: Participant, facility: Facility, client_id: UUID) -> S
         if client is None or client.facility_id != facility.id:
             return None
         current: Assignment | None = work.store.active(client_id)
-        mentors = {one.id: one for one in work.store.mentors_of(facility.id)}
+        mentors = work.store.mentors_of(facility.id)
         ranked, answer = _who_could(work, facility, client, current, mentors)
         parked = select(PARKED_KEY.c.key).where(PARKED_KEY.c.key == client_id)
         return Stand(
@@ -157,7 +157,7 @@ def _who_could(
     if seeker is None or client.state not in ("waiting", "placed"):
         return (), None
     beside = current.mentor_id if current else None
-    others = [mentor.candidate() for mentor in mentors.values() if mentor.id != beside]
+    others = [mentor.candidate for mentor in mentors.values() if mentor.id != beside]
     rules = rules_of(facility, work.now)
     return rank(seeker, others, rules), choose(seeker, others, rules)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -19,8 +19,6 @@ from hosting.hours import after_open_time, narrower, next_opening, parse_hours
 from messaging.work import Work
 from services.matching.choosing import (
     SOFT,
-    Candidate,
-    Chosen,
     Nobody,
     Rules,
     Seeker,
@@ -76,6 +74,20 @@ def place_by_hand(
     return _Desk(work, facility).place_by_hand(client, mentor_id, why, by)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """The next free place of a mentor as they stood before it was given, and why it is this one."""
+
+    mentor: Mentor
+    why: Why
+    by: UUID | None = None
+
+    def taken(self, *, asks: bool) -> Mentor:
+        """The mentor once this place is held."""
+        held = self.mentor.taken | {self.mentor.free_place()}
+        return replace(self.mentor, taken=held, has_open_offer=asks)
+
+
 class _Desk:
     """One facility's mentors during one piece of work."""
 
@@ -83,7 +95,6 @@ class _Desk:
         self._work = work
         self._facility = facility
         self._mentors: dict[UUID, Mentor] | None = None
-        self._candidates: dict[UUID, Candidate] = {}
         self._rules = rules_of(facility, work.now)
 
     def place(self, clients: list[Client]) -> Iterator[Event]:
@@ -94,76 +105,99 @@ class _Desk:
             for client in clients
             if (seeker := seeker_of(client, refused.get(client.id, frozenset()))) is not None
         ]
-        for seeker in sorted(seekers, key=turn):
-            self._load_mentors()
+        for seeker, answer in self._answers(sorted(seekers, key=turn)):
             self._work.traceparent = self._work.store.traces.get(
                 seeker.client_id, self._work.traceparent
             )
-            answer = choose(seeker, self._candidates.values(), self._rules)
-            if isinstance(answer, Chosen):
-                yield self._assign(seeker.client_id, answer.mentor_id, Why(why=answer.why))
-            else:
+            if isinstance(answer, Nobody):
                 yield from self._wait(seeker, answer)
+            else:
+                yield self._assign(seeker.client_id, answer)
 
     def place_waiting(self) -> Iterator[Event]:
         """Try those who wait again, as long as anybody has a place."""
         last: Client | None = None
-        self._load_mentors()
-        while any(c.load < c.capacity and c.active for c in self._candidates.values()):
+        mentors = self._standing_still()
+        while any(m.candidate.load < m.capacity and m.candidate.active for m in mentors.values()):
             page = self._work.store.load_waiting(self._facility.id, beyond=last, limit=PAGE)
             if not page:
                 return
             last = page[-1]
             yield from self.place([client for client in page if client.state == "waiting"])
 
-    def _load_mentors(self) -> None:
-        """Read the mentors late and once: clients are locked before mentors, everywhere."""
-        if self._mentors is None:
-            self._mentors = {m.id: m for m in self._work.store.mentors_of(self._facility.id)}
-            self._candidates = {m.id: m.candidate() for m in self._mentors.values()}
-
     def place_by_hand(self, client: Client, mentor_id: UUID, why: Why, by: UUID) -> Event:
         """The mentor whom a person chose; raises ``NotPossible`` when a hard rule forbids it."""
         refused = self._work.store.refused([client.id]).get(client.id, frozenset())
         seeker = seeker_of(client, refused)
-        self._load_mentors()
-        if seeker is None or mentor_id not in self._candidates:
+        mentor = self._work.store.mentors_of(self._facility.id, [mentor_id]).get(mentor_id)
+        if seeker is None or mentor is None:
             raise NotPossible(("facility",))
-        judged = judge(seeker, self._candidates[mentor_id], self._rules)
+        judged = judge(seeker, mentor.candidate, self._rules)
         if not judged.may_be_chosen_by_hand:
             raise NotPossible(tuple(name for name in judged.failed if name not in SOFT))
-        return self._assign(client.id, mentor_id, why, by)
+        return self._assign(client.id, _Place(mentor=mentor, why=why, by=by))
 
-    def _assign(
-        self, client_id: UUID, mentor_id: UUID, why: Why, decided_by: UUID | None = None
-    ) -> Event:
-        assert self._mentors is not None
-        work, mentor = self._work, self._mentors[mentor_id]
+    def _answers(self, seekers: Sequence[Seeker]) -> list[tuple[Seeker, _Place | Nobody]]:
+        """What is decided about each; whoever is chosen is locked then.
+
+        To lock and open a roster takes longer than all the rest. So they are chosen from what is
+        seen, and those who are chosen are looked at again. Nobody is found only among mentors who
+        stand still: somebody who frees a place at the same time does not see who is to wait.
+        """
+        if not seekers:
+            return []
+        if self._mentors is None:
+            seen = self._work.store.roster(self._facility.id)
+            answers = list(self._choose(seekers, dict(seen)))
+            chosen = {a.mentor.id for _, a in answers if isinstance(a, _Place)}
+            if all(isinstance(answer, _Place) for _, answer in answers):
+                with self._work.conn.begin_nested() as looking:
+                    still = self._work.store.mentors_of(self._facility.id, chosen)
+                    if still == {mentor_id: seen[mentor_id] for mentor_id in chosen}:
+                        return answers
+                    # Whoever locks all of them may hold none before.
+                    looking.rollback()
+        return list(self._choose(seekers, self._standing_still()))
+
+    def _standing_still(self) -> dict[UUID, Mentor]:
+        """All mentors, read late and once: clients are locked before mentors, everywhere."""
+        if self._mentors is None:
+            self._mentors = self._work.store.mentors_of(self._facility.id)
+        return self._mentors
+
+    def _choose(
+        self, seekers: Sequence[Seeker], mentors: dict[UUID, Mentor]
+    ) -> Iterator[tuple[Seeker, _Place | Nobody]]:
+        """Choose for one after the other; each place that is given is marked as taken."""
+        for seeker in seekers:
+            answer = choose(seeker, (m.candidate for m in mentors.values()), self._rules)
+            if isinstance(answer, Nobody):
+                yield seeker, answer
+                continue
+            place = _Place(mentor=mentors[answer.mentor_id], why=Why(why=answer.why))
+            mentors[answer.mentor_id] = place.taken(asks=self._facility.asks)
+            yield seeker, place
+
+    def _assign(self, client_id: UUID, given: _Place) -> Event:
+        work, asks = self._work, self._facility.asks
         client: Client = work.store.clients[client_id]
         work.store.put(replace(client, state="placed"))
-        place = mentor.free_place()
-        asks = self._facility.asks
-        self._hold_place(mentor, place)
+        answer_until = answer_by(given.mentor.profile, self._facility, work.now) if asks else None
         assignment = Assignment(
             id=uuid4(),
             client_id=client.id,
             discharge_id=client.discharge_id,
-            mentor_id=mentor.id,
-            place=place,
+            mentor_id=given.mentor.id,
+            place=given.mentor.free_place(),
             state="offered" if asks else "assigned",
             offered_at=work.now if asks else None,
-            answer_by=answer_by(mentor.profile, self._facility, work.now) if asks else None,
+            answer_by=answer_until,
             assigned_at=None if asks else work.now,
-            decided_by=decided_by,
+            decided_by=given.by,
         )
-        assignment = work.store.begin(assignment, why)
-        return offered(work, assignment, why) if asks else assigned(work, assignment, why)
-
-    def _hold_place(self, mentor: Mentor, place: int) -> None:
-        assert self._mentors is not None
-        changed = replace(mentor, taken=mentor.taken | {place}, has_open_offer=self._facility.asks)
-        self._mentors[mentor.id] = changed
-        self._candidates[mentor.id] = changed.candidate()
+        assignment = work.store.begin(assignment, given.why)
+        say = offered if asks else assigned
+        return say(work, assignment, given.why)
 
     def _wait(self, seeker: Seeker, nobody: Nobody) -> Iterator[Event]:
         work = self._work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from flask import Flask
 
@@ -46,7 +47,7 @@ def build(environ: Mapping[str, str] | None = None) -> Matching:
     """The service from an environment, its own by default; raises ``SettingsError``."""
     foundation = lay_foundation(NAME, read(ServiceSettings, NAME, environ))
     participant = foundation.participant(
-        on=ON, timers=TIMERS, open_store=Store, settle=place_seekers
+        on=ON, timers=TIMERS, open_store=partial(Store, kept={}), settle=place_seekers
     )
     return Matching(foundation=foundation, participant=participant)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -204,6 +205,7 @@ class Mentor:
     taken: frozenset[int] = frozenset()
     has_open_offer: bool = False
 
+    @cached_property
     def candidate(self) -> Candidate:
         """The mentor as choosing sees them now."""
         profile = self.profile
@@ -231,6 +233,18 @@ class Mentor:
     def free_place(self) -> int:
         """The lowest place that nobody holds; the caller has checked that there is one."""
         return next(n for n in range(1, self.capacity + 1) if n not in self.taken)
+
+
+def _with_places(mentors: Mapping[UUID, Mentor], held: Iterable[Any]) -> dict[UUID, Mentor]:
+    """Mentors with the places that are taken; all others are the same objects as before."""
+    holding = {
+        row.mentor_id: replace(
+            mentors[row.mentor_id], taken=frozenset(row.places), has_open_offer=row.asked
+        )
+        for row in held
+        if row.mentor_id in mentors
+    }
+    return {**mentors, **holding}
 
 
 def seeker_of(client: Client, refused: frozenset[UUID]) -> Seeker | None:
@@ -262,27 +276,40 @@ _MENTORS = (
     .where(MENTOR.c.facility_ids.contains(bindparam("facility", type_=ARRAY(Uuid))))
     .order_by(MENTOR.c.id)
 )
-_MENTOR = _MENTORS.where(MENTOR.c.id == bindparam("mentor"))
-_LOCKING = {query: query.with_for_update() for query in (_CLIENTS, _MENTORS, _MENTOR)}
+_THESE_MENTORS = _MENTORS.where(among_given(MENTOR.c.id))
+_LOCKING = {query: query.with_for_update() for query in (_CLIENTS, _MENTORS, _THESE_MENTORS)}
 _ACTIVE_OF = select(ASSIGNMENT).where(among_given(ASSIGNMENT.c.client_id), _ACTIVE)
-_HELD_BY = (
+_HELD = (
     select(
         ASSIGNMENT.c.mentor_id,
         func.array_agg(ASSIGNMENT.c.place).label("places"),
         func.bool_or(ASSIGNMENT.c.state == "offered").label("asked"),
     )
-    .where(among_given(ASSIGNMENT.c.mentor_id), _ACTIVE)
+    .where(_ACTIVE)
     .group_by(ASSIGNMENT.c.mentor_id)
 )
+_HELD_BY = _HELD.where(among_given(ASSIGNMENT.c.mentor_id))
+_HELD_AT = _HELD.where(ASSIGNMENT.c.mentor_id.in_(_MENTORS.with_only_columns(MENTOR.c.id)))
+#: Another text as soon as any of a facility's mentors has another row, or there are others.
+_EDITION = text(
+    "SELECT md5(string_agg(id || ' ' || xmin, ' ' ORDER BY id)) FROM mentor"
+    " WHERE facility_ids @> CAST(:facility AS uuid[])"
+)
 _FACILITIES = select(FACILITY).where(among_given(FACILITY.c.id))
+
+
+#: The mentors of facilities, each in the edition in which they were read and opened.
+Rosters = dict[UUID, tuple[object, Mapping[UUID, Mentor]]]
+_NOT_KEPT: tuple[object, Mapping[UUID, Mentor]] = (None, {})
 
 
 class Store:
     """The clients at hand, their assignments, and the mentors of their facilities."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, kept: Rosters) -> None:
         self._work = work
         self._conn = work.conn
+        self._kept = kept
         self.clients: dict[UUID, Client] = {}
         self.traces: dict[UUID, str] = {}
         #: Facilities where a place, a mentor or a rule changed, so that those who wait may go on.
@@ -388,22 +415,41 @@ class Store:
             found.setdefault(client_id, set()).add(mentor_id)
         return {client_id: frozenset(mentors) for client_id, mentors in found.items()}
 
-    def mentors_of(self, facility_id: UUID, mentor_id: UUID | None = None) -> list[Mentor]:
-        """Lock and read a facility's mentors, or one, with the places that are taken now."""
+    def mentors_of(
+        self, facility_id: UUID, only: Iterable[UUID] | None = None
+    ) -> dict[UUID, Mentor]:
+        """Lock and read a facility's mentors, or some, with the places that are taken now."""
         self._write_assignments()
-        query = _MENTORS if mentor_id is None else _MENTOR
-        those = {"facility": [facility_id], "mentor": mentor_id}
+        those: dict[str, Any] = {"facility": [facility_id]}
+        query = _MENTORS
+        if only is not None:
+            query, those["ids"] = _THESE_MENTORS, list(only)
         rows = self._conn.execute(self._locked(query), those).all()
-        taken: dict[UUID, frozenset[int]] = {}
-        asked: set[UUID] = set()
         ids = {"ids": [row.id for row in rows]}
-        for row in self._conn.execute(_HELD_BY, ids) if rows else ():
-            taken[row.mentor_id] = frozenset(row.places)
-            if row.asked:
-                asked.add(row.mentor_id)
+        held = self._conn.execute(_HELD_BY, ids).all() if rows else ()
+        return _with_places(self._opened(rows), held)
+
+    def roster(self, facility_id: UUID) -> dict[UUID, Mentor]:
+        """A facility's mentors, locked by nobody: whoever is chosen is to be looked at again.
+
+        They are kept from one piece of work to the next; only their places are read each time.
+        """
+        self._write_assignments()
+        at = {"facility": [facility_id]}
+        since = self._work.participant.keyring.remembers_since
+        edition = (self._conn.execute(_EDITION, at).scalar_one(), since)
+        if self._kept.get(facility_id, _NOT_KEPT)[0] != edition:
+            self._kept[facility_id] = (
+                edition,
+                self._opened(self._conn.execute(_MENTORS, at).all()),
+            )
+        return _with_places(self._kept[facility_id][1], self._conn.execute(_HELD_AT, at))
+
+    def _opened(self, rows: Sequence[Any]) -> dict[UUID, Mentor]:
+        """Mentors as their rows say, holding no place; nobody whose keys were destroyed."""
         profiles = self._profiles(rows)
-        return [
-            Mentor(
+        return {
+            row.id: Mentor(
                 id=row.id,
                 facility_ids=tuple(row.facility_ids),
                 capacity=row.capacity,
@@ -411,12 +457,10 @@ class Store:
                 stopped=row.stopped,
                 revision=row.revision,
                 profile=profiles[row.id],
-                taken=taken.get(row.id, frozenset()),
-                has_open_offer=row.id in asked,
             )
             for row in rows
             if row.id in profiles
-        ]
+        }
 
     def mentor(self, mentor_id: UUID) -> Any | None:
         """A mentor's row, locked."""
