@@ -11,6 +11,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,8 +33,15 @@ ENDS_AFTER = timedelta(hours=12)
 LINK_FOR = timedelta(hours=24)
 
 _HASHER = PasswordHasher()
-#: Verified when there is no such account, so that the time of an answer does not tell.
-_NOBODY = _HASHER.hash(secrets.token_urlsafe(16))
+
+
+@cache
+def nobodys_hash() -> str:
+    """Verified when there is no such account, so that the time of an answer does not tell.
+
+    Making it takes as long as a process needs to start, so that only those who sign people in do.
+    """
+    return _HASHER.hash(secrets.token_urlsafe(16))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +103,7 @@ class Accounts:
         """A new session's secret; None when name or password are wrong, or after too many tries."""
         with self.access.begin() as conn:
             row = conn.execute(_BY_LOGIN, {"login": self._login(login)}).first()
-            right = _is_right(row.password_hash if row else _NOBODY, password)
+            right = _is_right(row.password_hash if row else nobodys_hash(), password)
             if row is None or (row.locked_until is not None and row.locked_until > now):
                 return None
             if not right:

@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
@@ -93,6 +91,10 @@ def answers(engine: Engine) -> bool:
 
 def migrate(url: str, *folders: str) -> None:
     """Bring a database to the newest revision of these migration folders (repository paths)."""
+    # Slow to import, and needed by one command alone.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_ROOT / "hosting" / "migrating"))
     config.set_main_option("version_path_separator", "os")

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from flask import Blueprint, Response, current_app, g, make_response, request
 from sqlalchemy import Engine
 
-from hosting.accounts import Accounts, SignedIn, signed_in
+from hosting.accounts import Accounts, SignedIn, nobodys_hash, signed_in
 from hosting.auth import form_token_of, open_to_all
 from hosting.moments import told
 from hosting.pages import render, see
@@ -82,6 +82,8 @@ def session_waits() -> dict[str, Any]:
 def make_sign_in(accounts: Accounts) -> Blueprint:
     """Signing in, by password or by a link that works once, and signing out."""
     pages = Blueprint("sign_in", __name__)
+    # Made before anybody is answered, for the first answer must not tell by its time either.
+    nobodys_hash()
 
     @pages.get("/sign-in")
     @open_to_all("asks who it is")
