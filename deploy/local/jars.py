@@ -118,6 +118,9 @@ def ensure_jars(
     folder.mkdir(parents=True, exist_ok=True)
     with the_only_one_in(folder):
         missing = [jar for jar in jars if not jar.is_intact_at(folder / jar.file_name)]
+        # What was learned from a jar is taken from no other file, not even from the same again.
+        for learned in folder.glob("learned/*.aot") if missing else ():
+            learned.unlink()
         fetch_all(missing, folder, fetch, Progress(total=len(missing), out=out))
     return [folder / jar.file_name for jar in jars]
 

