@@ -20,10 +20,11 @@ from flask import Blueprint, Flask
 from flask.testing import FlaskClient
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from contracts.topics import TOPICS
 from hosting.auth import make_token
+from hosting.database import engine_for
 from hosting.ops_pages import make_ops_pages
 from hosting.sign_in import COOKIE, make_sign_in
 from messaging.memory import MemoryBroker
@@ -168,7 +169,8 @@ class House:
         )
         self.sender = self._make_sender()
         self._relays = [
-            Relay(n, p.engine, self.broker.writer(), beats=n == "intake") for n, p in self._each()
+            Relay(n, _own_engine(p.engine), self.broker.writer(), beats=n == "intake")
+            for n, p in self._each()
         ]
         self._subscribers = [self._make_subscriber(name) for name in _NAMES]
         self._loader = RosterLoader(self.matching)
@@ -446,10 +448,17 @@ def _services(settings: tuple[tuple[str, str], ...]) -> tuple[Intake, Matching, 
     )
 
 
+@cache
+def _own_engine(engine: Engine) -> Engine:
+    """For relays, whose connection ends with each house: the others know their statements."""
+    return engine_for(engine.url.render_as_string(hide_password=False))
+
+
 def let_go(settings: Mapping[str, str]) -> None:
     """End every connection that houses over these databases had; no house comes after it."""
     for built in _services(tuple(settings.items())):
         built.foundation.database.dispose()
+        _own_engine(built.foundation.database).dispose()
         built.foundation.access.dispose()
         built.foundation.keyring.close()
 
