@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
+
+import uuid_utils.compat as ids
 
 from contracts.event import Event
 from contracts.intake import ContactDetails
@@ -63,7 +65,7 @@ class Planner:
         agreed = self.work.store.consents.get(client_id, set())
         channels = channels_of(person, agreed)
         message = Message(
-            id=uuid4(),
+            id=ids.uuid7(),
             once=once or f"{purpose}/client/{about}",
             person_id=client_id,
             recipient="client",
@@ -100,7 +102,7 @@ class Planner:
             return
         channels = [channel] if channel else channels_of(mentor, set())
         message = Message(
-            id=uuid4(),
+            id=ids.uuid7(),
             once=once or f"{purpose}/mentor/{assignment.id}",
             person_id=mentor_id,
             recipient="mentor",
@@ -126,7 +128,7 @@ class Planner:
         """Answer somebody who has just written, on the channel on which they wrote."""
         self.work.store.plan(
             Message(
-                id=uuid4(),
+                id=ids.uuid7(),
                 once=once or f"{purpose}/answer/{reply_id}",
                 person_id=person.id,
                 recipient=person.kind,
@@ -146,7 +148,7 @@ class Planner:
         """Page the facility's on-call person, at any hour."""
         self.work.store.plan(
             Message(
-                id=uuid4(),
+                id=ids.uuid7(),
                 once=f"on_call/{reply_id}",
                 person_id=None,
                 recipient="on_call",
@@ -169,7 +171,7 @@ class Planner:
         left = channels_of(person, agreed) if person and not message.is_answer else []
         following = next((channel for channel in left if channel != message.channel), None)
         if following is not None:
-            self.work.store.plan(replace(message, id=uuid4(), channel=following))
+            self.work.store.plan(replace(message, id=ids.uuid7(), channel=following))
             reason = "next_channel"
         self.work.store.suppress(message, reason)
         yield suppressed(message, reason, self.work.now)

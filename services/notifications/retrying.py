@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import uuid_utils.compat as ids
 from sqlalchemy import insert, select
 
 from contracts.notifications import ReplyReceived
@@ -55,7 +56,7 @@ def next_channel_after(work: Work, row: Any, reason: str) -> str | None:
     work.conn.execute(
         insert(MESSAGE).values(
             **{name: getattr(row, name) for name in names},
-            id=uuid4(),
+            id=ids.uuid7(),
             channel=left[0],
             state="planned",
             due_at=work.now,

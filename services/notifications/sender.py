@@ -87,7 +87,7 @@ _DUE = (
     select(MESSAGE, func.clock_timestamp().label("asked_at"))
     .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= bindparam("now"))
     .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), and_(_FREE, _HEARD)))
-    .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at)
+    .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at, MESSAGE.c.id)
     .limit(BATCH)
     .with_for_update(skip_locked=True)
 )
@@ -221,7 +221,15 @@ class Sender:
         self.beside.submit(send)
 
     def _hand_over_all(self, pool: Executor, leased: list[Leased]) -> list[tuple[Leased, Outcome]]:
-        return list(zip(leased, pool.map(self._hand_over, leased), strict=True))
+        """What is to one address leaves one after the other, as it was planned."""
+        to_one: dict[str, list[Leased]] = {}
+        for one in leased:
+            to_one.setdefault(one.letter.to, []).append(one)
+
+        def each(those: list[Leased]) -> list[tuple[Leased, Outcome]]:
+            return [(one, self._hand_over(one)) for one in those]
+
+        return [result for results in pool.map(each, to_one.values()) for result in results]
 
     def finish_recording(self) -> None:
         """Wait until the outcomes of the batch before are written; raises what that raised."""

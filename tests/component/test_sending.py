@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,8 @@ from sqlalchemy import text
 
 from messaging.unavailable import Unavailable
 from services.notifications import sender
-from services.notifications.channels import Letter
-from tests.house import House, a_discharge
+from services.notifications.channels import Letter, Outcome
+from tests.house import House, RecordingChannel, a_discharge
 
 CLIENT, MAIL = "+15035550123", "sam@example.org"
 JO = "+15035550101"
@@ -236,3 +237,27 @@ def test_a_lease_that_ran_out_hands_nothing_over(
 
     assert [] == center.network.to(CLIENT)
     assert ("unconfirmed", "lease_expired") == _first(center)
+
+
+def test_what_was_planned_at_one_moment_is_read_in_the_order_in_which_it_was_said(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = RecordingChannel.send
+
+    def slow_at_first(channel: RecordingChannel, letter: Letter) -> Outcome:
+        time.sleep(0.05 if "You asked us" in letter.text else 0)
+        return send(channel, letter)
+
+    monkeypatch.setattr(RecordingChannel, "send", slow_at_first)
+    phones = [f"+1503555{1000 + n}" for n in range(4)]
+    for n, phone in enumerate(phones):
+        visit = {"record_number": f"R-{n}", "visit_number": f"V-{n}", "mobile": phone}
+        center.register_only(facility="south", **visit)
+    # Who is behind reads the discharge and the mentor together.
+    center.settle(deaf="notifications")
+    center.settle()
+
+    texts = [center.network.to(phone) for phone in phones]
+
+    assert {2} == {len(each) for each in texts}
+    assert all("You asked us to stay in touch" in each[0] for each in texts)
