@@ -7,6 +7,7 @@ For component tests: everything is the product's own but the wire and the networ
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ class Network:
 
     def channel(self, name: str) -> Channel:
         """A channel into this network."""
-        return _RecordingChannel(self, name)
+        return RecordingChannel(self, name)
 
     def to(self, address: str) -> list[str]:
         """The texts that reached an address, in order."""
@@ -116,7 +117,7 @@ _COMPILED = _Compiled()
 
 
 @dataclass
-class _RecordingChannel:
+class RecordingChannel:
     network: Network
     name: str
 
@@ -168,10 +169,7 @@ class House:
             participant=self.notifications, tokens=self._notifications.foundation.tokens
         )
         self.sender = self._make_sender()
-        self._relays = [
-            Relay(n, _own_engine(p.engine), self.broker.writer(), beats=n == "intake")
-            for n, p in self._each()
-        ]
+        self._relays = [self._make_relay(name) for name in _NAMES]
         self._subscribers = [self._make_subscriber(name) for name in _NAMES]
         self._loader = RosterLoader(self.matching)
         self._timers = [TimerLoop(self._working(name)) for name in _NAMES]
@@ -373,11 +371,37 @@ class House:
             self.sender.close()
             self.sender = self._make_sender()
 
+    def kill(self, service: str) -> None:
+        """A worker is gone with all that it had in memory, and another begins.
+
+        Nothing is written that was not. What it had leased counts as run out: nobody waits here.
+        """
+        place, participant = _NAMES.index(service), self.participants[service]
+        participant.keyring.forget()
+        self._relays[place].close()
+        self._relays[place] = self._make_relay(service)
+        # The database ends the dead one's session a moment later, and its lock with it.
+        while self._relays[place]._session() is None:
+            time.sleep(0.005)
+        self._subscribers[place].close()
+        self._subscribers[place] = self._make_subscriber(service)
+        if service == "notifications":
+            self.sender = self._make_sender()
+            with participant.engine.begin() as conn:
+                conn.execute(
+                    text("UPDATE message SET lease_until = 'epoch' WHERE state = 'leased'")
+                )
+        self._timers[place] = TimerLoop(self._working(service))
+
     def close(self) -> None:
         """Let go of what is this house's own."""
         self.sender.close()
         for relay in self._relays:
             relay.close()
+
+    def _make_relay(self, service: str) -> Relay:
+        engine = _own_engine(self.participants[service].engine)
+        return Relay(service, engine, self.broker.writer(), beats=service == "intake")
 
     def _make_subscriber(self, service: str) -> Subscriber:
         topics = [topic.name for who, topic in TOPICS.items() if who != service]

@@ -21,7 +21,7 @@ from tests.fault.ledger import Entry
 ACTIONS = ("kill", "stop", "raise", "late", "hang")
 FIRST_SEED = 20261129
 #: So many runs of a minute of random faults for each kind of targeted harm that was tried.
-RANDOM_RUNS = 4
+RANDOM_RUNS = 3
 
 
 def next_run(known: Sequence[Entry]) -> tuple[str, dict[str, str]]:
@@ -30,17 +30,20 @@ def next_run(known: Sequence[Entry]) -> tuple[str, dict[str, str]]:
     of_points = Counter(entry["name"] for entry in known if entry["kind"] == "point")
     drilled = {entry["name"] for entry in known if entry["kind"] == "drill"}
     if left := [name for name in DRILLS if name not in drilled]:
-        return "test_drills.py", {"WARM_HANDOFF_DRILLS": left[0]}
+        return "fault/test_drills.py", {"WARM_HANDOFF_DRILLS": left[0]}
     if tried["random"] < RANDOM_RUNS * tried["point"]:
         seed = FIRST_SEED + tried["random"]
         settings = {"WARM_HANDOFF_SEED": str(seed), "WARM_HANDOFF_RUNS": "1"}
-        return "test_random_faults.py", {**settings, "WARM_HANDOFF_LOAD_SECONDS": "60"}
+        return "fault/test_random_faults.py", {**settings, "WARM_HANDOFF_LOAD_SECONDS": "60"}
     if tried["kills"] * len(ACTIONS) < tried["point"]:
         seed = FIRST_SEED + tried["kills"]
         settings = {"WARM_HANDOFF_SEED": str(seed), "WARM_HANDOFF_KILLS": "15"}
-        return "test_killed_workers.py", settings
+        return "fault/test_killed_workers.py", settings
+    if tried["stories"] * len(ACTIONS) < tried["point"]:
+        settings = {"WARM_HANDOFF_EXAMPLES": "100", "WARM_HANDOFF_RANDOM": "1"}
+        return "component/test_machine.py", {**settings, "WARM_HANDOFF_STEPS": "50"}
     action = min(ACTIONS, key=lambda name: of_points[name])
-    return "test_crash_points.py", {"WARM_HANDOFF_ACTIONS": action}
+    return "fault/test_crash_points.py", {"WARM_HANDOFF_ACTIONS": action}
 
 
 def main() -> int:
@@ -54,7 +57,7 @@ def main() -> int:
         before = ledger.entries(file, code)
         tests, settings = next_run(before)
         print(f"--- {tests} {' '.join(settings.values())}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-s", f"tests/fault/{tests}"]
+        command = [sys.executable, "-m", "pytest", "-s", f"tests/{tests}"]
         ran = subprocess.run(command, cwd=ledger.ROOT, env={**os.environ, **settings}, check=False)
         if ran.returncode and len(ledger.entries(file, code)) == len(before):
             print(f"{tests} could not be run at all")

@@ -184,6 +184,33 @@ MUTANTS = (
         tests="tests/integration/test_canary.py",
     ),
     Mutant(
+        name="an erased subject is not in the ledger",
+        breaks="G7",
+        file="messaging/work.py",
+        line="            shredding.record(self.conn, gone, self.now)",
+        bug="            pass",
+        tests="tests/component/test_erasing.py",
+    ),
+    Mutant(
+        name="who is chosen from what was seen is not looked at again",
+        breaks="G2",
+        file="services/matching/placing.py",
+        line="                    if still == "
+        "{mentor_id: seen[mentor_id] for mentor_id in chosen}:",
+        bug="                    if still:",
+        tests="tests/component/test_rosters.py",
+    ),
+    Mutant(
+        name="events are committed before what they tell of",
+        breaks="G4",
+        file="messaging/work.py",
+        line="        outbox.record(self.conn, self.participant.name, self.said, self.keys,"
+        " self.now, self.fresh)",
+        bug="        with self.participant.engine.begin() as own: outbox.record(own,"
+        " self.participant.name, self.said, self.keys, self.now, self.fresh)",
+        tests="tests/component/test_machine.py",
+    ),
+    Mutant(
         name="an answer is given before what it says is safe",
         breaks="G1",
         file="messaging/work.py",
