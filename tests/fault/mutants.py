@@ -18,6 +18,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 #: Tests that depend on chance are tried so often before the bug counts as missed.
 TRIALS = 3
+#: Drawn stories are others in each trial, and more than `make test` has time for.
+STORIES = {
+    "WARM_HANDOFF_EXAMPLES": "60",
+    "WARM_HANDOFF_STEPS": "50",
+    "WARM_HANDOFF_RANDOM": "1",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +321,8 @@ def _copy(folder: Path) -> None:
 
 def _fails(mutant: Mutant, folder: Path) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-x", *mutant.tests.split()]
-    ran = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True)
+    environ = {**os.environ, **STORIES}
+    ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
     # Only a test that failed has found something; one that could not be run has not.
     return ran.returncode == 1 and "\nFAILED " in ran.stdout
 
