@@ -481,6 +481,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from((1, 10, 50, 130, 300, 14 * 60, 26 * 60, 3 * 24 * 60)))
     def time_passes(self, minutes: int) -> None:
+        # Whoever lives writes down what became of a message within its lease, not hours later.
+        self.house.sender.finish_recording()
         self.house.clock.move(minutes=minutes)
 
     @rule(answer=st.sampled_from(sorted(ANSWERS)), taken=st.integers(0, 2))
