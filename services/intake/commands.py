@@ -504,7 +504,7 @@ class _Visit:
         if discharge.said_at is not None:
             # Support has begun: a missing detail no longer stops it, custody or a transfer does.
             holding = tuple(name for name in holding if name in STOPPING)
-        was_held = discharge.state == "held"
+        was_held = discharge.stands == "held"
         if holding != details.held or changed:
             details = updated(details, {"held": holding})
             self._keep(discharge_id, details)

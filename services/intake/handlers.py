@@ -155,7 +155,7 @@ def first_contact_made(event: FirstContactMade, work: Work) -> Iterable[Event]:
     """They have talked."""
     discharge = _open(event, work)
     if discharge is not None:
-        if discharge.state != "in_contact":
+        if discharge.stands != "in_contact":
             _measure(work, metrics.DOOR_TO_VOICE, discharge, event.made_at)
         work.store.change(discharge, state="in_contact", next_what=None, next_by=None)
         work.timers.revoke(discharge.client_id, f"contact/{discharge.id}")
@@ -324,7 +324,7 @@ def key_released(event: KeyReleased, work: Work) -> Iterable[Event]:
 def not_placed(timer: Timer, work: Work) -> Iterable[Event]:
     """Matching has not answered for minutes."""
     for discharge in _timed(timer, work):
-        if discharge.state == "received":
+        if discharge.stands == "received":
             work.store.open_task("not_placed", discharge.id, discharge)
             work.store.step(discharge.client_id, discharge.id, "not_placed")
     return ()
@@ -333,7 +333,7 @@ def not_placed(timer: Timer, work: Work) -> Iterable[Event]:
 def contact_late(timer: Timer, work: Work) -> Iterable[Event]:
     """Nobody has talked within 48 hours."""
     for discharge in _timed(timer, work):
-        if discharge.state == "assigned":
+        if discharge.stands == "assigned":
             work.store.open_task("first_contact_late", discharge.id, discharge)
             work.store.step(discharge.client_id, discharge.id, "first_contact_late")
     return ()
@@ -362,7 +362,7 @@ def _of(work: Work, client_id: UUID, discharge_id: UUID | None) -> Discharge | N
 def _open(event: Any, work: Work) -> Discharge | None:
     """The discharge of an event, unless it is closed or held meanwhile: then nothing moves it."""
     discharge: Discharge | None = work.store.discharge(event.discharge_id)
-    if discharge is None or discharge.state in ("closed", "held"):
+    if discharge is None or not discharge.is_open or discharge.stands == "held":
         return None
     return discharge
 

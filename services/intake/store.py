@@ -204,6 +204,11 @@ class Discharge:
         """Whether somebody still has to look after it."""
         return self.state != "closed"
 
+    @property
+    def stands(self) -> str:
+        """Its state; of a parked one, that which it has once it is released."""
+        return self.unparked_state or self.state if self.state == "parked" else self.state
+
 
 _SHOWN = [column for column in DISCHARGE.c if column.name not in ("visit_token", "details")]
 _SHOWN_NAMES = tuple(column.name for column in _SHOWN)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
+from messaging import parking
 from services.check import gather, judge
 from services.intake.domain import HOLDS
 from services.intake.facilities import load_facilities
@@ -292,3 +295,27 @@ def test_custody_stops_support_that_has_begun_until_the_client_is_free(center: H
     assert {"incarcerated"} == missing(held)
     assert free["state"] == "assigned"
     assert [] == center.tasks("south")
+
+
+def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_released(
+    center: House,
+) -> None:
+    story = center.register_only(facility="south")
+    center.settle(deaf="intake")
+    # What matching said waits behind a key that intake could not go on with.
+    key = UUID(story["client_id"])
+    with center.intake.engine.begin() as conn:
+        conn.execute(
+            text("INSERT INTO parked_key VALUES (:key, now(), 'a test', 'Planted', 1)"),
+            {"key": key},
+        )
+        parked = "UPDATE discharge SET state = 'parked', unparked_state = state"
+        conn.execute(text(parked))
+    center.register(facility="south", reason="incarcerated")
+
+    assert parking.replay(center.intake, key, by="a test")
+    center.settle()
+
+    assert "held" == center.story(story["id"], "south")["state"]
+    assert ["held"] == [row.state for row in center.rows("matching", "SELECT state FROM client")]
+    assert ["DischargeHeld"] == [e for e in events(center, story["id"]) if e == "DischargeHeld"]

@@ -168,6 +168,8 @@ class Visit:
     #: Whether support was let begin, and what ended it.
     said: bool = False
     over: str | None = None
+    #: A later one went on while this was held, which closes it when it is looked at again.
+    overtaken: bool = False
 
     @property
     def stops(self) -> bool:
@@ -202,11 +204,10 @@ class Client:
             if self.dead and visit.over is None:
                 visit.over = "died"
         for visit in sorted(self.visits, key=lambda one: one.body["discharged_at"]):
+            # A later discharge replaces an earlier one, in whatever order they are completed.
+            later = [v for v in self.visits if v.said and v.over is None and self._after(v, visit)]
+            visit.overtaken = visit.overtaken or bool(later)
             if visit.over is None and not visit.said and self.agreed and not visit.stops:
-                # A later discharge replaces an earlier one, in whatever order they are completed.
-                later = [
-                    v for v in self.visits if v.said and v.over is None and self._after(v, visit)
-                ]
                 if later:
                     visit.over = "a later discharge"
                     continue
@@ -225,6 +226,8 @@ class Client:
             found: set[tuple[str, str | None]] = {("closed", visit.over)}
         elif visit.stops or not visit.said:
             found = {("held", None)}
+            if visit.overtaken and not visit.said:
+                found.add(("closed", "a later discharge"))
         else:
             found = {(state, None) for state in GOES_ON}
         if self.declines and visit.said:
@@ -481,8 +484,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from((1, 10, 50, 130, 300, 14 * 60, 26 * 60, 3 * 24 * 60)))
     def time_passes(self, minutes: int) -> None:
-        # Whoever lives writes down what became of a message within its lease, not hours later.
+        # Whoever lives writes down what became of a message within its lease, not hours later, and
+        # hears what is said: within a minute, or nothing is sent (``messaging/heartbeats.py``).
         self.house.sender.finish_recording()
+        for name in ("intake relay", "matching relay", "notifications consumer"):
+            while self.house.loops()[name].step():
+                pass
         self.house.clock.move(minutes=minutes)
 
     @rule(answer=st.sampled_from(sorted(ANSWERS)), taken=st.integers(0, 2))
