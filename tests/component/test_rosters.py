@@ -35,6 +35,8 @@ def test_a_place_that_was_taken_since_it_was_seen_is_given_to_nobody_twice(
 ) -> None:
     seen = _roster(center)
     first = _mentor_of(center, center.register(facility="south"))
+    # Among equals a lot decides for each client: only the one who was first is seen here.
+    seen = {first: seen[first]}
     everybody_has_one = "UPDATE mentor SET capacity = 1"
     with center.matching.engine.begin() as conn:
         conn.exec_driver_sql(everybody_has_one)
