@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import ssl
 from email.contentmanager import raw_data_manager
+from email.header import Header
 from email.message import EmailMessage
 from email.policy import compat32
 from email.utils import formatdate
@@ -21,6 +22,14 @@ _FINAL_SECONDS = 120
 #: times as long as all the rest, and make encoded words of a long link, which no mail program takes
 #: for one that it may offer to unsubscribe by.
 _WIRE = compat32.clone(linesep="\r\n")
+
+
+class _OnOneLine(Header):
+    """A header that is not folded: a link stays on the line of its name."""
+
+    def encode(self, *args: Any, **options: Any) -> str:
+        """The value, however long."""
+        return super().encode(maxlinelen=0)
 
 
 class SmtpChannel:
@@ -127,7 +136,7 @@ class SmtpChannel:
         message["Message-ID"] = f"<{letter.message_id}@{domain}>"
         message["Auto-Submitted"] = "auto-generated"
         if letter.unsubscribe_link:
-            message["List-Unsubscribe"] = f"<{letter.unsubscribe_link}>"
+            message["List-Unsubscribe"] = _OnOneLine(f"<{letter.unsubscribe_link}>")
             message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         # What is written so survives every relay, and no line is too long for one.
         way: dict[str, Any] = {"content_manager": raw_data_manager, "cte": "quoted-printable"}

@@ -61,7 +61,7 @@ def test_an_address_that_cannot_be_encoded_is_rejected_and_holds_up_no_other(add
     assert "accepted" == following.kind
 
 
-def test_the_link_to_unsubscribe_is_written_as_it_is() -> None:
+def test_the_link_to_unsubscribe_is_on_one_line_as_it_is() -> None:
     link = f"https://bridge.example/messages/unsubscribe/{'0123456789abcdef' * 8}"
     letter = Letter(
         message_id="m-1",
@@ -72,7 +72,7 @@ def test_the_link_to_unsubscribe_is_written_as_it_is() -> None:
     )
     channel = SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example")
 
-    assert f"<{link}>\r\n".encode() in channel.on_the_wire(letter)
+    assert f"\r\nList-Unsubscribe: <{link}>\r\n".encode() in channel.on_the_wire(letter)
 
 
 def test_what_is_written_is_read_the_same_and_travels_as_ascii() -> None:
