@@ -345,6 +345,12 @@ class House:
         with self.participants[service].engine.connect() as conn:
             return list(conn.execute(text(query), values).all())
 
+    def park(self, service: str, client_id: str) -> None:
+        """A service cannot go on with this client, for a reason that nobody knows here."""
+        park = text("INSERT INTO parked_key VALUES (:key, now(), 'a test', 'Planted', 1)")
+        with self.participants[service].engine.begin() as conn:
+            conn.execute(park, {"key": client_id})
+
     def evidence(self) -> Evidence:
         """What ``check`` reads of this house; what reached its network was delivered."""
         delivered = [

@@ -380,9 +380,7 @@ def test_whoever_comes_back_is_asked_anew(center: House) -> None:
 def test_a_parked_clients_check_ins_wait_and_the_stale_one_does_not_leave(center: House) -> None:
     story = _introduced(center)
     _next_check_in_is_planned(center)
-    park = text("INSERT INTO parked_key VALUES (:key, now(), 'a test', 'Planted', 1)")
-    with center.notifications.engine.begin() as conn:
-        conn.execute(park, {"key": story["client_id"]})
+    center.park("notifications", story["client_id"])
     days_pass(center, 3)
     while_parked = _asked(center)
 

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import text
 
 from services.check import gather, judge
 from services.matching.coordinating import MovedOn, choose_mentor
@@ -784,9 +783,7 @@ def test_nothing_is_decided_while_a_fault_is_looked_at(center: House, robin: Fla
     story = center.register()
     path = f"/matching/clients/{story['client_id']}"
     seen = hidden(read(robin, f"{path}/another"), "seen")
-    with center.matching.engine.begin() as conn:
-        parked = "INSERT INTO parked_key VALUES (:key, now(), 'h', 'e', 1)"
-        conn.execute(text(parked), {"key": story["client_id"]})
+    center.park("matching", story["client_id"])
 
     assert "stopped by a fault" in read(robin, path)
     assert 409 == post(robin, f"{path}/another", {"seen": seen}).status_code

@@ -303,17 +303,12 @@ def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_re
     story = center.register_only(facility="south")
     center.settle(deaf="intake")
     # What matching said waits behind a key that intake could not go on with.
-    key = UUID(story["client_id"])
+    center.park("intake", story["client_id"])
     with center.intake.engine.begin() as conn:
-        conn.execute(
-            text("INSERT INTO parked_key VALUES (:key, now(), 'a test', 'Planted', 1)"),
-            {"key": key},
-        )
-        parked = "UPDATE discharge SET state = 'parked', unparked_state = state"
-        conn.execute(text(parked))
+        conn.execute(text("UPDATE discharge SET state = 'parked', unparked_state = state"))
     center.register(facility="south", reason="incarcerated")
 
-    assert parking.replay(center.intake, key, by="a test")
+    assert parking.replay(center.intake, UUID(story["client_id"]), by="a test")
     center.settle()
 
     assert "held" == center.story(story["id"], "south")["state"]

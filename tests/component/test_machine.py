@@ -37,7 +37,6 @@ from contracts.event import Event
 from contracts.parking import KeyParked, KeyReleased
 from contracts.topics import TOPICS
 from messaging import parking, points
-from messaging.broker import Outgoing
 from messaging.memory import MemoryBroker
 from messaging.shredding import Shredding
 from messaging.work import Work
@@ -46,6 +45,7 @@ from services.notifications.channels import Letter, Outcome
 from services.notifications.incoming import Desk as IncomingDesk
 from tests.component.test_interleavings import MAY_FOLLOW_A_STOP, ROSTER, Witness
 from tests.fault import ledger
+from tests.fault.harm import sent_again
 from tests.house import House, a_discharge, an_empty_house
 from tests.kept import Kept, keep, put_back
 
@@ -523,14 +523,7 @@ class Machine(RuleBasedStateMachine):
         for partition in range(self.house.broker.partitions):
             log = list(self.house.broker.log((name, partition)))[::-1]
             for one in log[back : back + count][::-1]:
-                again = Outgoing(
-                    topic=name,
-                    key=one.key,
-                    value=one.value or b"",
-                    headers=one.headers,
-                    partition=partition,
-                )
-                self.house.broker.append(again)
+                self.house.broker.append(replace(sent_again(one), partition=partition))
 
     # What goes wrong.
 

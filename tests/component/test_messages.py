@@ -327,9 +327,7 @@ def test_the_same_text_delivered_twice_is_one_reply(center: House) -> None:
 def test_a_parked_clients_messages_and_timers_wait_with_it(center: House) -> None:
     center.clock.move(hours=11)
     story = center.register(language="fr")
-    park = text("INSERT INTO parked_key VALUES (:key, now(), 'a test', 'Planted', 1)")
-    with center.notifications.engine.begin() as conn:
-        conn.execute(park, {"key": story["client_id"]})
+    center.park("notifications", story["client_id"])
     center.clock.move(hours=40)
     center.settle()
     while_parked = center.network.to(CLIENT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from services.notifications.channels import Outcome
 from tests.house import House, a_discharge
@@ -142,9 +141,7 @@ def test_danger_beside_a_stop_ends_messages_on_every_channel(center: House) -> N
 
 def test_danger_does_not_wait_while_the_client_is_parked(center: House) -> None:
     story = _introduced(center)
-    park = text("INSERT INTO parked_key VALUES (:key, now(), 'a test', 'Planted', 1)")
-    with center.notifications.engine.begin() as conn:
-        conn.execute(park, {"key": story["client_id"]})
+    center.park("notifications", story["client_id"])
 
     center.text(CLIENT, "i want to die")
 

@@ -225,7 +225,7 @@ class Harms:
         again = chance.sample(records, min(len(records), chance.randint(1, 20)))
         # Those of one key keep their order no more than a relay's would that began anew.
         self.doubled[fault.target] += len(again)
-        self._write([_outgoing(record) for record in again])
+        self._write([sent_again(record) for record in again])
 
     def _poison(self, fault: Fault) -> None:
         """A record that nobody can read comes, of a subject that does not exist."""
@@ -303,7 +303,8 @@ def _sent(writer: KafkaWriter, record: Outgoing) -> None:
         raise Unavailable("the broker did not take it") from outcome
 
 
-def _outgoing(record: Record) -> Outgoing:
+def sent_again(record: Record) -> Outgoing:
+    """A record as it is sent once more, to where its key belongs."""
     return Outgoing(
         topic=record.topic, key=record.key, value=record.value or b"", headers=record.headers
     )
