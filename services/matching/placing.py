@@ -149,8 +149,9 @@ class _Desk:
         if self._mentors is None:
             seen = self._work.store.roster(self._facility.id)
             answers = list(self._choose(seekers, dict(seen)))
-            chosen = {a.mentor.id for _, a in answers if isinstance(a, _Place)}
-            if all(isinstance(answer, _Place) for _, answer in answers):
+            given = [answer for _, answer in answers if isinstance(answer, _Place)]
+            if len(given) == len(answers):
+                chosen = {place.mentor.id for place in given}
                 with self._work.conn.begin_nested() as looking:
                     still = self._work.store.mentors_of(self._facility.id, chosen)
                     if still == {mentor_id: seen[mentor_id] for mentor_id in chosen}:

@@ -300,7 +300,6 @@ _FACILITIES = select(FACILITY).where(among_given(FACILITY.c.id))
 
 #: The mentors of facilities, each in the edition in which they were read and opened.
 Rosters = dict[UUID, tuple[object, Mapping[UUID, Mentor]]]
-_NOT_KEPT: tuple[object, Mapping[UUID, Mentor]] = (None, {})
 
 
 class Store:
@@ -438,12 +437,11 @@ class Store:
         at = {"facility": [facility_id]}
         since = self._work.participant.keyring.remembers_since
         edition = (self._conn.execute(_EDITION, at).scalar_one(), since)
-        if self._kept.get(facility_id, _NOT_KEPT)[0] != edition:
-            self._kept[facility_id] = (
-                edition,
-                self._opened(self._conn.execute(_MENTORS, at).all()),
-            )
-        return _with_places(self._kept[facility_id][1], self._conn.execute(_HELD_AT, at))
+        kept = self._kept.get(facility_id)
+        if kept is None or kept[0] != edition:
+            kept = (edition, self._opened(self._conn.execute(_MENTORS, at).all()))
+            self._kept[facility_id] = kept
+        return _with_places(kept[1], self._conn.execute(_HELD_AT, at))
 
     def _opened(self, rows: Sequence[Any]) -> dict[UUID, Mentor]:
         """Mentors as their rows say, holding no place; nobody whose keys were destroyed."""
