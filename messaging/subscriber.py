@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -25,6 +26,9 @@ from messaging.work import RACES, Participant, Work, new_traceparent
 
 log = logging.getLogger(__name__)
 
+#: How often the broker is told how far we are: that takes as long as a statement.
+HINT_EVERY_SECONDS = 1.0
+
 
 class Subscriber:
     """Reads every topic that the service hears, and applies what it reads."""
@@ -42,6 +46,8 @@ class Subscriber:
         self._fuse = Fuse(fuse)
         self._holds = Holds(participant.engine)
         self._stalled: frozenset[tuple[str, int]] = frozenset()
+        self._hints: dict[tuple[str, int], int] = {}
+        self._hinted_at = float("-inf")
 
     def step(self) -> bool:
         """Read and apply one batch; True when there was one."""
@@ -54,6 +60,7 @@ class Subscriber:
         if self._begin_where_stored(records):
             return True
         if not records:
+            self._hint()
             return False
         if self._fuse.is_blown:
             records = self._only_one(records)
@@ -63,10 +70,8 @@ class Subscriber:
             self._read_again(records)
             raise
         self._participant.wake()
-        self._consumer.hint(
-            {place: group[-1].offset + 1 for place, group in _by_partition(records)}
-        )
-        reached("batch.hinted")
+        self._hints |= {place: group[-1].offset + 1 for place, group in _by_partition(records)}
+        self._hint()
         return True
 
     def close(self) -> None:
@@ -76,6 +81,14 @@ class Subscriber:
     def stalled(self, places: Collection[tuple[str, int]]) -> None:
         """These partitions stand still; called by whoever watches, from another thread."""
         self._stalled = frozenset(places)
+
+    def _hint(self) -> None:
+        """Tell the broker, now and then, how far we are."""
+        now = time.monotonic()
+        if self._hints and now - self._hinted_at > HINT_EVERY_SECONDS:
+            hints, self._hints, self._hinted_at = self._hints, {}, now
+            self._consumer.hint(hints)
+            reached("batch.hinted")
 
     def _open_anew_if_stalled(self) -> None:
         """Make a consumer that stands still anew: the library has lost its way before."""
@@ -105,6 +118,8 @@ class Subscriber:
         self._joined += self._consumer.joined()
         if not self._joined:
             return False
+        # Some of them may have gone to another, who is further.
+        self._hints = {}
         self._read_again(records)
         places = {(topic_id, part): topic for topic_id, topic, part in self._joined}
         with self._participant.engine.begin() as conn:
