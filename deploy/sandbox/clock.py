@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 
@@ -30,6 +31,7 @@ class _SharedClock:
         self._lock = threading.Lock()
         self._offset = timedelta()
         self._read_at = -READ_AGAIN_AFTER_SECONDS
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def now(self) -> datetime:
         with self._lock:
@@ -41,10 +43,19 @@ class _SharedClock:
     def _read_offset(self) -> timedelta:
         # A database that is away keeps the last offset, because this clock must never go back.
         try:
-            with psycopg.connect(
-                self._url, connect_timeout=2, options="-c statement_timeout=1000"
-            ) as connection:
-                row = connection.execute("select offset_seconds from clock").fetchone()
+            row = self._connected().execute("select offset_seconds from clock").fetchone()
         except psycopg.Error:
+            self._connection = None
             return self._offset
         return timedelta(seconds=float(row[0])) if row else self._offset
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        # Kept: to connect anew takes longer than a network takes to answer.
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=2,
+                options="-c statement_timeout=1000",
+            )
+        return self._connection

@@ -20,6 +20,8 @@ API_VERSION = (4, 1)
 MOST_KEPT = 60
 PAUSE_SECONDS = 1.0
 LOOK_SECONDS = 0.3
+#: Events gather for so long: a page shows them, and each reading costs what the networks need.
+GATHER_MS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,8 @@ class Passing:
             reconnect_backoff_max_ms=1_000,
             fetch_max_bytes=1_000_000,
             max_partition_fetch_bytes=262_144,
-            fetch_max_wait_ms=100,
+            fetch_min_bytes=65_536,
+            fetch_max_wait_ms=GATHER_MS,
         )
         try:
             places = [TopicPartition(t, number) for t in TOPICS for number in range(PARTITIONS)]
