@@ -305,11 +305,12 @@ def key_parked(event: KeyParked, work: Work) -> Iterable[Event]:
 
 
 def key_released(event: KeyReleased, work: Work) -> Iterable[Event]:
-    """The service goes on with this client."""
-    for discharge in work.store.discharges_of(event.subject_id):
-        if discharge.state == "parked":
-            work.store.change(discharge, state=discharge.stands, unparked_state=None)
-    work.store.close_tasks(event.subject_id, "parked", because="released")
+    """The service goes on with this client; another that cannot is still to be looked at."""
+    if not work.store.is_parked_elsewhere(event.subject_id, than=event.service):
+        for discharge in work.store.discharges_of(event.subject_id):
+            if discharge.state == "parked":
+                work.store.change(discharge, state=discharge.stands, unparked_state=None)
+        work.store.close_tasks(event.subject_id, "parked", because="released")
     if event.closed and event.because != "erased":
         open_one = work.store.latest_open(event.subject_id)
         work.store.open_task("given_up", event.subject_id, open_one)

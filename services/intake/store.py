@@ -155,6 +155,13 @@ STEP = Table(
     Index("step_naming", text(NAMED), postgresql_where=text(f"{NAMED} IS NOT NULL")),
     Index("step_reached", "what", "at", postgresql_where=text(f"{WELCOMED} OR {TALKED}")),
 )
+#: What services say when they cannot go on with a client, and when they can again.
+PARKINGS = ("parked", "released")
+_PARKINGS = (
+    select(STEP.c.service, STEP.c.what)
+    .where(STEP.c.client_id == bindparam("client"), STEP.c.what.in_(PARKINGS))
+    .order_by(STEP.c.place)
+)
 #: What clients are found by: keyed tokens of beginnings of names, and of ends of numbers.
 SEARCH_TOKEN = Table(
     "search_token",
@@ -314,6 +321,15 @@ class Store:
                 "words": words,
             }
         )
+
+    def is_parked_elsewhere(self, client_id: UUID, than: str) -> bool:
+        """Whether another service than this one cannot go on with this client."""
+        rows = self._conn.execute(_PARKINGS, {"client": client_id})
+        latest = {row.service: row.what for row in rows}
+        for one in self._steps:
+            if one["client_id"] == client_id and one["what"] in PARKINGS:
+                latest[one["service"]] = one["what"]
+        return any(what == "parked" for who, what in latest.items() if who != than)
 
     def open_task(
         self,

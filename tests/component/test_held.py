@@ -10,6 +10,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from contracts.event import Event
+from contracts.parking import KeyParked, KeyReleased
 from messaging import parking
 from services.check import gather, judge
 from services.intake.domain import HOLDS
@@ -314,3 +316,26 @@ def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_re
     assert "held" == center.story(story["id"], "south")["state"]
     assert ["held"] == [row.state for row in center.rows("matching", "SELECT state FROM client")]
     assert ["DischargeHeld"] == [e for e in events(center, story["id"]) if e == "DischargeHeld"]
+
+
+def test_a_client_with_whom_two_services_cannot_go_on_is_looked_at_until_both_can(
+    center: House,
+) -> None:
+    story = center.register(facility="south")
+    client_id = UUID(story["client_id"])
+
+    def say(service: str, make: type[Event], **fields: Any) -> tuple[str, list[str]]:
+        said = make(subject_id=client_id, service=service, **fields)
+        center.participants[service].transact(lambda work: [said])
+        center.settle()
+        now = center.story(story["id"], "south")["state"]
+        return now, [task["kind"] for task in center.tasks("south")]
+
+    for service in ("matching", "notifications"):
+        at = center.clock.now()
+        say(service, KeyParked, handler="planted", error="Planted", parked_at=at)
+    first = say("matching", KeyReleased, closed=False, released_at=center.clock.now())
+    both = say("notifications", KeyReleased, closed=False, released_at=center.clock.now())
+
+    assert ("parked", ["parked"]) == first
+    assert ("assigned", []) == both
