@@ -231,10 +231,11 @@ class Handlers:
             event.client_id, f"remind/{assignment.id}", event.assigned_at + REMIND_AFTER
         )
         planner = self._planner(work)
+        # Whoever is to call is written to first.
+        yield from self._send_card(work, planner, assignment)
         yield from planner.tell_client(
             "introduction", event.client_id, assignment.id, assignment=assignment
         )
-        yield from self._send_card(work, planner, assignment)
 
     def declined(self, event: AssignmentDeclined, work: Work) -> Iterable[Event]:
         """The mentor said no, and was thanked when they did."""
