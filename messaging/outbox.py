@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as ids
-from sqlalchemy import Connection, bindparam, select, union_all
+from sqlalchemy import Connection, null, select, text, union_all
 
 from contracts.event import Event, type_of
 from contracts.sealed import Sealed, sealed_fields
 from contracts.wire import dump
-from messaging.rows import among_given, insert_many
+from messaging.rows import among_given, ask_together, insert_many
 from messaging.sealing import KeyView
 from messaging.tables import CURSOR, OUTBOX, STREAM
 
@@ -47,8 +47,7 @@ def record(
     """
     if not said:
         return
-    epoch, next_seq = _take(conn, Counter(one.event.key for one in said))
-    known = _known(conn, producer, epoch, said, fresh)
+    epoch, next_seq, known = _places(conn, producer, said, fresh)
     keys.need((f.purpose, s.event.key) for s in said for f in sealed_fields(type(s.event)))
     rows = []
     for one in said:
@@ -71,54 +70,46 @@ def record(
     insert_many(conn, OUTBOX, rows)
 
 
-_AND_COUNT_ON = (
-    "ON CONFLICT (key) DO UPDATE SET seq = stream.seq + excluded.seq"
+#: For each subject named: (producer, epoch, seq) of what stands applied here, ours included.
+_Known = dict[UUID, list[tuple[str, int, int]]]
+#: Takes as many numbers of each key's stream as are needed, and returns the last of them.
+_TAKE = text(
+    "INSERT INTO stream (key, seq) SELECT given.key, given.seq"
+    " FROM unnest(CAST(:keys AS uuid[]), CAST(:seqs AS bigint[])) AS given(key, seq)"
+    " ON CONFLICT (key) DO UPDATE SET seq = stream.seq + excluded.seq"
     " RETURNING key, seq, (SELECT epoch FROM epoch) AS epoch"
 )
-
-
-def bound_to(event_id: UUID, event: Event, field: str) -> str:
-    """Where a sealed field of an event belongs."""
-    return f"event/{event_id}/{type_of(event)}/{field}"
-
-
-def _take(conn: Connection, counts: Counter[UUID]) -> tuple[int, dict[UUID, int]]:
-    """The first free sequence number of each key, having taken as many as are needed."""
-    rows = [{"key": key, "seq": counts[key]} for key in sorted(counts)]
-    taken = insert_many(conn, STREAM, rows, _AND_COUNT_ON)
-    assert taken is not None
-    found = taken.all()
-    return found[0].epoch, {row.key: row.seq - counts[row.key] + 1 for row in found}
-
-
 #: How far the others' facts about these subjects were applied, and how far our own were said.
 _STANDS = union_all(
     select(CURSOR.c.key, CURSOR.c.producer, CURSOR.c.epoch, CURSOR.c.seq).where(
         among_given(CURSOR.c.key, "subjects")
     ),
-    select(
-        STREAM.c.key,
-        bindparam("us", type_=CURSOR.c.producer.type).label("producer"),
-        bindparam("epoch", type_=CURSOR.c.epoch.type).label("epoch"),
-        STREAM.c.seq,
-    ).where(among_given(STREAM.c.key, "others")),
+    select(STREAM.c.key, null(), null(), STREAM.c.seq).where(among_given(STREAM.c.key, "others")),
 )
-_Known = dict[UUID, list[tuple[str, int, int]]]
 
 
-def _known(
-    conn: Connection, producer: str, epoch: int, said: Sequence[Said], fresh: Set[UUID]
-) -> _Known:
-    """For each subject named: (producer, epoch, seq) of what stands applied here, ours included."""
-    subjects = {one.event.key for one in said} - fresh
-    others = {key for one in said for key in one.event.also}
-    if not subjects | others:
-        return {}
-    those = {"subjects": list(subjects | others), "others": list(others)}
+def _places(
+    conn: Connection, producer: str, said: Sequence[Said], fresh: Set[UUID]
+) -> tuple[int, dict[UUID, int], _Known]:
+    """The epoch, the first free number of each key with as many taken, and how all else stands."""
+    counts = Counter(one.event.key for one in said)
+    keys, others = sorted(counts), {key for one in said for key in one.event.also}
+    taken, stands = ask_together(
+        conn,
+        (_TAKE, {"keys": keys, "seqs": [counts[key] for key in keys]}),
+        (_STANDS, {"subjects": list((counts.keys() - fresh) | others), "others": list(others)}),
+    )
+    epoch = taken[0].epoch
     known: _Known = {}
-    for row in conn.execute(_STANDS, {**those, "us": producer, "epoch": epoch}):
-        known.setdefault(row.key, []).append((row.producer, row.epoch, row.seq))
-    return known
+    for row in stands:
+        theirs = (row.producer, row.epoch, row.seq)
+        known.setdefault(row.key, []).append(theirs if row.producer else (producer, epoch, row.seq))
+    return epoch, {row.key: row.seq - counts[row.key] + 1 for row in taken}, known
+
+
+def bound_to(event_id: UUID, event: Event, field: str) -> str:
+    """Where a sealed field of an event belongs."""
+    return f"event/{event_id}/{type_of(event)}/{field}"
 
 
 def _after(event: Event, producer: str, known: _Known) -> list[list[Any]]:

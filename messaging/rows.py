@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from psycopg.rows import namedtuple_row
 from sqlalchemy import (
+    ClauseElement,
     Column,
     ColumnElement,
     Connection,
     CursorResult,
+    Dialect,
     Table,
     TextClause,
     any_,
@@ -22,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.sql.compiler import SQLCompiler
 
 
 @contextmanager
@@ -34,6 +38,31 @@ def together(conn: Connection) -> Iterator[None]:
     driver: Any = conn.connection.driver_connection
     with driver.pipeline():
         yield
+
+
+def ask_together(
+    conn: Connection, *asked: tuple[ClauseElement, Mapping[str, Any]]
+) -> list[list[Any]]:
+    """The rows of each statement, all sent at once, so that it is waited for once.
+
+    They are carried out one after the other, each seeing what those before it have locked or
+    written. Statements are built once and kept; values travel as they are. Raises what the driver
+    raises for the first that failed, of which SQLAlchemy does not hear.
+    """
+    driver: Any = conn.connection.driver_connection
+    cursors = [driver.cursor(row_factory=namedtuple_row) for _ in asked]
+    with driver.pipeline():
+        for cursor, (statement, values) in zip(cursors, asked, strict=True):
+            compiled = _compiled(statement, conn.dialect)
+            cursor.execute(compiled.string, compiled.construct_params(dict(values)))
+    return [cursor.fetchall() for cursor in cursors]
+
+
+@cache
+def _compiled(statement: ClauseElement, dialect: Dialect) -> SQLCompiler:
+    compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    assert isinstance(compiled, SQLCompiler)
+    return compiled
 
 
 def among(column: Column[Any], values: Iterable[Any]) -> ColumnElement[bool]:

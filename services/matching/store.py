@@ -36,7 +36,14 @@ from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.matching import Why
 from contracts.sealed import Destroyed
-from messaging.rows import NOTHING, among, among_given, insert_many, upsert_many
+from messaging.rows import (
+    NOTHING,
+    among,
+    among_given,
+    ask_together,
+    insert_many,
+    upsert_many,
+)
 from messaging.sealing import from_json, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
@@ -420,12 +427,10 @@ class Store:
         """Lock and read a facility's mentors, or some, with the places that are taken now."""
         self._write_assignments()
         those: dict[str, Any] = {"facility": [facility_id]}
-        query = _MENTORS
+        query, holding = _MENTORS, _HELD_AT
         if only is not None:
-            query, those["ids"] = _THESE_MENTORS, list(only)
-        rows = self._conn.execute(self._locked(query), those).all()
-        ids = {"ids": [row.id for row in rows]}
-        held = self._conn.execute(_HELD_BY, ids).all() if rows else ()
+            query, holding, those["ids"] = _THESE_MENTORS, _HELD_BY, list(only)
+        rows, held = ask_together(self._conn, (self._locked(query), those), (holding, those))
         return _with_places(self._opened(rows), held)
 
     def roster(self, facility_id: UUID) -> dict[UUID, Mentor]:
@@ -436,12 +441,13 @@ class Store:
         self._write_assignments()
         at = {"facility": [facility_id]}
         since = self._work.participant.keyring.remembers_since
-        edition = (self._conn.execute(_EDITION, at).scalar_one(), since)
+        [[found], held] = ask_together(self._conn, (_EDITION, at), (_HELD_AT, at))
+        edition = (found.md5, since)
         kept = self._kept.get(facility_id)
         if kept is None or kept[0] != edition:
             kept = (edition, self._opened(self._conn.execute(_MENTORS, at).all()))
             self._kept[facility_id] = kept
-        return _with_places(kept[1], self._conn.execute(_HELD_AT, at))
+        return _with_places(kept[1], held)
 
     def _opened(self, rows: Sequence[Any]) -> dict[UUID, Mentor]:
         """Mentors as their rows say, holding no place; nobody whose keys were destroyed."""

@@ -39,7 +39,7 @@ from contracts.event import Event
 from contracts.intake import ContactDetails, FacilityPeople
 from contracts.matching import MentorContact
 from contracts.sealed import Destroyed
-from messaging.rows import NOTHING, among_given, insert_many, upsert_many
+from messaging.rows import NOTHING, among_given, ask_together, insert_many, upsert_many
 from messaging.sealing import from_json, to_json
 
 if TYPE_CHECKING:
@@ -379,17 +379,19 @@ class Store:
         if not wanted:
             return
         those = {"ids": wanted}
-        rows = self._conn.execute(_PERSONS, those).all()
+        rows, consents, assignments = ask_together(
+            self._conn, (_PERSONS, those), (_CONSENTS, those), (_ASSIGNMENTS, those)
+        )
         # Whoever is written to is told whom to call, who are sealed for the facility.
         owners = {owner for row in rows for owner in (row.id, row.facility_id) if owner}
         self._work.keys.need(("contact", owner) for owner in owners)
         for row in rows:
             person = self._person(row)
             self.persons[row.id] = self._before[row.id] = person
-        for row in self._conn.execute(_CONSENTS, those):
+        for row in consents:
             self.consents.setdefault(row.client_id, set()).add(row.channel)
-        for row in self._conn.execute(_ASSIGNMENTS, those):
-            self.assignments[row.id] = self._before[row.id] = Assignment(**row._mapping)
+        for row in assignments:
+            self.assignments[row.id] = self._before[row.id] = Assignment(**row._asdict())
 
     def load_planned_to(self, person_id: UUID) -> None:
         """Read what is planned to a person, whomever it is about; a mentor may have hundreds."""
