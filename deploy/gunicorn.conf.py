@@ -34,6 +34,13 @@ def on_starting(server):
     server.log.error_log.propagate = True
 
 
+def when_ready(server):
+    """Before workers are made: they share what is there, and look through it no more."""
+    from hosting.process import collect_seldom
+
+    collect_seldom()
+
+
 def child_exit(server, worker):
     """A dead worker's gauges go; its counters stay."""
     multiprocess.mark_process_dead(worker.pid)
