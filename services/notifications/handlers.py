@@ -140,6 +140,11 @@ class Handlers:
     def client_erased(self, event: ClientErased, work: Work) -> Iterable[Event]:
         """All outreach stops for good, and nothing leads to them any more."""
         yield from calling_off.stand(work, self._planner(work), event.client_id, "erased")
+        # That matching has ended them may have come before, and counts as applied unread.
+        for assignment in list(work.store.assignments.values()):
+            if assignment.client_id == event.client_id and assignment.state != "ended":
+                work.store.load_persons({assignment.mentor_id})
+                yield from self._end(work, assignment)
         person = work.store.persons.get(event.client_id)
         if person is not None:
             nobody = {"contact": None, "mobile_token": None, "email_token": None}

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 from contracts.event import Event
 from contracts.intake import ClientDischarged, ClientErased
 from contracts.topics import TOPICS
-from messaging import parking, restored
+from messaging import holding, parking, restored
 from messaging.broker import Outgoing
 from messaging.sealing import Keyring
 from messaging.shredding import Shredding
@@ -202,6 +202,27 @@ def _park(center: House, service: str, key: UUID) -> None:
         spoilt = Outgoing(topic=TOPICS["intake"].name, key=str(key).encode(), value=b"", headers=[])
         center.broker.writer().send([spoilt])
     center.settle()
+
+
+@pytest.mark.parametrize("facility", ["north", "south"])
+def test_what_matching_says_of_an_erasure_before_it_is_known_ends_it_all_the_same(
+    center: House, facility: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "LOOK_EVERY_SECONDS", 0.0)
+    client = _client_of(center, center.register(facility=facility))
+    engine, topic = center.notifications.engine, TOPICS["intake"].name
+    begun = [row.state for row in center.rows("notifications", "SELECT state FROM assignment")]
+    holding.hold(engine, topic, by="ops", because="a trial", now=center.clock.now())
+    _erase(center, client)
+    center.settle()
+    early = center.rows("notifications", "SELECT key FROM early")
+    holding.let_go(engine, topic, now=center.clock.now())
+    center.settle()
+
+    assert ([{"north": "offered", "south": "assigned"}[facility]], [(client,)]) == (begun, early)
+    ended = center.rows("notifications", "SELECT state FROM assignment")
+    asked = center.rows("notifications", "SELECT state FROM question WHERE state <> 'closed'")
+    assert ([("ended",)], []) == (ended, asked)
 
 
 @pytest.mark.parametrize("service", ["matching", "notifications"])
