@@ -6,6 +6,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -104,20 +105,17 @@ def _bare_steps(running: Running) -> float:
     settings = running.settings
     url = settings["INTAKE_DATABASE_URL"].replace("+psycopg", "")
     servers = settings["KAFKA_SERVERS"]
-    commit = []
     with psycopg.connect(url, autocommit=True) as conn:
         # A temporary table would not be written to the log that a commit waits for.
         conn.execute("CREATE TABLE bare (id serial, body text)")
-        for _ in range(50):
-            began = time.perf_counter()
-            conn.execute("INSERT INTO bare (body) VALUES (repeat('x', 500))")
-            commit.append(time.perf_counter() - began)
+        writing = "INSERT INTO bare (body) VALUES (repeat('x', 500))"
+        commit = _median_of(50, lambda: conn.execute(writing))
         conn.execute("DROP TABLE bare")
     # The call itself; POST, relay, matching, relay, notifications' rows, lease, mark: seven
     # commits; two hops; one message to the client and one to the mentor.
     steps = {
         "the call": _call(running),
-        "7 commits": 7 * statistics.median(commit),
+        "7 commits": 7 * commit,
         "2 hops": 2 * _hop(servers),
         "2 hand-overs": 2 * _hand_over(running),
     }
@@ -127,12 +125,11 @@ def _bare_steps(running: Running) -> float:
 
 def _call(running: Running) -> float:
     """A request through the front door to an app that has nothing to do, as discharges come."""
-    taken = []
-    for _ in range(40):
-        began = time.perf_counter()
+
+    def call() -> None:
         assert running.api("GET", "/healthz").ok
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+
+    return _median_of(40, call)
 
 
 def _hop(servers: str) -> float:
@@ -146,27 +143,33 @@ def _hop(servers: str) -> float:
     place = TopicPartition(topic.name, 0)
     consumer.assign([place])
     consumer.seek_to_beginning(place)
-    taken = []
-    for _ in range(40):
-        began = time.perf_counter()
+
+    def hop() -> None:
         producer.send(topic.name, value=b"x" * 500, key=b"k").get(timeout=10)
         while not consumer.poll(timeout_ms=100):
             pass
-        taken.append(time.perf_counter() - began)
+
+    taken = _median_of(40, hop)
     producer.close()
     consumer.close(autocommit=False)
-    return statistics.median(taken)
+    return taken
 
 
 def _hand_over(running: Running) -> float:
-    settings, taken = running.settings, []
+    settings = running.settings
     url = f"{settings['TWILIO_URL']}/2010-04-01/Accounts/{settings['TWILIO_ACCOUNT']}/Messages.json"
     session = requests.Session()
     session.auth = (settings["TWILIO_ACCOUNT"], settings["TWILIO_TOKEN"])
-    for _ in range(20):
-        form = {"To": "+15035559999", "From": settings["TWILIO_FROM"], "Body": "bare"}
+    form = {"To": "+15035559999", "From": settings["TWILIO_FROM"], "Body": "bare"}
+    return _median_of(20, lambda: session.post(url, data=form, timeout=10))
+
+
+def _median_of(count: int, act: Callable[[], object]) -> float:
+    """Seconds that this takes, done so many times."""
+    taken = []
+    for _ in range(count):
         began = time.perf_counter()
-        session.post(url, data=form, timeout=10)
+        act()
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)
 

@@ -67,7 +67,7 @@ class KafkaWriter:
             # A batch is written at once and waited for: what comes first need not wait for more.
             batch_size=262_144,
             linger_ms=0,
-            # Nobody asks for the library's own figures, which take a tenth of its time.
+            # Nobody asks for the library's own figures, which take a fifteenth of its time.
             metrics_enabled=False,
             max_block_ms=5_000,
             request_timeout_ms=10_000,

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    CursorResult,
     Dialect,
     Table,
     TextClause,
@@ -51,7 +50,7 @@ def ask_together(
     """
     driver: Any = conn.connection.driver_connection
     cursors = [driver.cursor(row_factory=namedtuple_row) for _ in asked]
-    with driver.pipeline():
+    with together(conn):
         for cursor, (statement, values) in zip(cursors, asked, strict=True):
             compiled = _compiled(statement, conn.dialect)
             cursor.execute(compiled.string, compiled.construct_params(dict(values)))
@@ -87,16 +86,15 @@ NOTHING = "ON CONFLICT DO NOTHING"
 
 def insert_many(
     conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], then: str = ""
-) -> CursorResult[Any] | None:
+) -> None:
     """Insert rows, which all have the same columns; ``then`` is what follows in the statement.
 
     Neither an executemany (the driver sends it row by row) nor one long VALUES (the driver reads
     every placeholder of it again) comes near the speed of arrays.
     """
-    if not rows:
-        return None
-    names = tuple(rows[0])
-    return conn.execute(_inserting(table, names, then), _columns(table, names, rows))
+    if rows:
+        names = tuple(rows[0])
+        conn.execute(_inserting(table, names, then), _columns(table, names, rows))
 
 
 def upsert_many(

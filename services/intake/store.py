@@ -156,10 +156,10 @@ STEP = Table(
     Index("step_reached", "what", "at", postgresql_where=text(f"{WELCOMED} OR {TALKED}")),
 )
 #: What services say when they cannot go on with a client, and when they can again.
-PARKINGS = ("parked", "released")
-_PARKINGS = (
+_PARKINGS = ("parked", "released")
+_PARKINGS_OF = (
     select(STEP.c.service, STEP.c.what)
-    .where(STEP.c.client_id == bindparam("client"), STEP.c.what.in_(PARKINGS))
+    .where(STEP.c.client_id == bindparam("client"), STEP.c.what.in_(_PARKINGS))
     .order_by(STEP.c.place)
 )
 #: What clients are found by: keyed tokens of beginnings of names, and of ends of numbers.
@@ -324,10 +324,10 @@ class Store:
 
     def is_parked_elsewhere(self, client_id: UUID, than: str) -> bool:
         """Whether another service than this one cannot go on with this client."""
-        rows = self._conn.execute(_PARKINGS, {"client": client_id})
+        rows = self._conn.execute(_PARKINGS_OF, {"client": client_id})
         latest = {row.service: row.what for row in rows}
         for one in self._steps:
-            if one["client_id"] == client_id and one["what"] in PARKINGS:
+            if one["client_id"] == client_id and one["what"] in _PARKINGS:
                 latest[one["service"]] = one["what"]
         return any(what == "parked" for who, what in latest.items() if who != than)
 

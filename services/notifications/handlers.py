@@ -141,10 +141,7 @@ class Handlers:
         """All outreach stops for good, and nothing leads to them any more."""
         yield from calling_off.stand(work, self._planner(work), event.client_id, "erased")
         # That matching has ended them may have come before, and counts as applied unread.
-        for assignment in list(work.store.assignments.values()):
-            if assignment.client_id == event.client_id and assignment.state != "ended":
-                work.store.load_persons({assignment.mentor_id})
-                yield from self._end(work, assignment)
+        yield from self._end_standing(work, lambda one: one.client_id == event.client_id)
         person = work.store.persons.get(event.client_id)
         if person is not None:
             nobody = {"contact": None, "mobile_token": None, "email_token": None}
@@ -407,12 +404,17 @@ class Handlers:
         It ends an assignment before it makes another, but for what it forgot when its database was
         restored. The mentor of that one would go on seeing the client's card.
         """
-        for other in list(work.store.assignments.values()):
-            if other.state == "ended" or other.id == event.assignment_id:
-                continue
-            if other.discharge_id == event.discharge_id:
-                work.store.load_persons({other.mentor_id})
-                yield from self._end(work, other)
+        yield from self._end_standing(
+            work,
+            lambda one: one.id != event.assignment_id and one.discharge_id == event.discharge_id,
+        )
+
+    def _end_standing(self, work: Work, which: Callable[[Assignment], bool]) -> Iterator[Event]:
+        """End those of the assignments at hand that stand, without matching's word."""
+        for one in list(work.store.assignments.values()):
+            if one.state != "ended" and which(one):
+                work.store.load_persons({one.mentor_id})
+                yield from self._end(work, one)
 
     def _tell_if_asked(self, work: Work, assignment: Assignment, purpose: str) -> Iterator[Event]:
         if work.store.was_handed_over(f"offer/mentor/{assignment.id}"):
