@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter
 from types import MappingProxyType
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -106,18 +107,83 @@ class Nobody:
 
 
 def choose(seeker: Seeker, candidates: Iterable[Candidate], rules: Rules) -> Chosen | Nobody:
-    everyone = tuple(candidates)
-    suitable = _suitable(seeker, everyone, rules)
-    if not suitable:
-        return _nobody(seeker, everyone, rules)
-    best = _best(seeker, suitable, rules)
-    parts = _parts(seeker, best, rules)
-    return Chosen(
-        mentor_id=best.mentor_id,
-        points=sum(points for _, points in parts),
-        parts=parts,
-        why=_why_this_one(seeker, best, rules, among=len(suitable)),
-    )
+    """The best of the mentors for one client; for many clients, one ``Choice`` is quicker."""
+    return Choice(candidates, rules).choose(seeker)
+
+
+class Choice:
+    """Chooses for one client after the other among the same mentors, whose places are taken.
+
+    What does not change meanwhile is judged once for all clients who are alike in what it looks
+    at; clients of one facility are alike in a language, a time zone, or a pathway.
+    """
+
+    def __init__(self, candidates: Iterable[Candidate], rules: Rules) -> None:
+        self._everyone = list(candidates)
+        self._rules = rules
+        self._place = {one.mentor_id: place for place, one in enumerate(self._everyone)}
+        self._let_through: dict[object, list[int]] = {}
+        self._points: dict[object, list[int]] = {}
+
+    def changed(self, candidate: Candidate) -> None:
+        """A mentor who has taken a place since, or is being asked; all else is as it was."""
+        self._everyone[self._place[candidate.mentor_id]] = candidate
+
+    def choose(self, seeker: Seeker) -> Chosen | Nobody:
+        """The mentor for this client as all stand now."""
+        rules = self._rules
+        suitable = self._suitable(seeker)
+        if not suitable:
+            return _nobody(seeker, self._everyone, rules)
+        best = self._best(seeker, suitable)
+        parts = _parts(seeker, best, rules)
+        return Chosen(
+            mentor_id=best.mentor_id,
+            points=sum(points for _, points in parts),
+            parts=parts,
+            why=_why_this_one(seeker, best, rules, among=len(suitable)),
+        )
+
+    def _suitable(self, seeker: Seeker) -> list[int]:
+        """The places of those whom every rule lets through, those that last judged before."""
+        everyone, rules = self._everyone, self._rules
+        alike = _WISHES(seeker)
+        left = self._let_through.get(alike)
+        if left is None:
+            left = list(range(len(everyone)))
+            for name in REQUIRED.keys() - PASSING:
+                allows = REQUIRED[name]
+                left = [place for place in left if allows(seeker, everyone[place], rules)]
+            self._let_through[alike] = left
+        for name in PASSING:
+            allows = REQUIRED[name]
+            left = [place for place in left if allows(seeker, everyone[place], rules)]
+        return left
+
+    def _best(self, seeker: Seeker, suitable: Sequence[int]) -> Candidate:
+        everyone = self._everyone
+        lasting = [self._lasting(name, seeker) for name in LASTING]
+        most, room = PREFERRED["room"]
+        ranks = []
+        for place in suitable:
+            candidate = everyone[place]
+            points = most * room(seeker, candidate, self._rules) // 1000
+            for part in lasting:
+                points += part[place]
+            ranks.append((points, -candidate.load))
+        highest = max(ranks)
+        equals = [everyone[p] for p, rank in zip(suitable, ranks, strict=True) if rank == highest]
+        return min(equals, key=lambda candidate: _lot(seeker, candidate))
+
+    def _lasting(self, name: str, seeker: Seeker) -> list[int]:
+        """Everybody's points of a part that do not change while places are taken."""
+        alike = name, LASTING[name](seeker)
+        points = self._points.get(alike)
+        if points is None:
+            most, share = PREFERRED[name]
+            points = [most * share(seeker, one, self._rules) // 1000 for one in self._everyone]
+            self._points[alike] = points
+        return points
 
 
 def rank(seeker: Seeker, candidates: Iterable[Candidate], rules: Rules) -> list[Judged]:
@@ -214,7 +280,6 @@ def was_not_refused(seeker: Seeker, candidate: Candidate, rules: Rules) -> bool:
     return candidate.mentor_id not in seeker.refused
 
 
-# The cheapest and most selective rules come first: each looks only at those still left.
 REQUIRED: Mapping[str, Callable[[Seeker, Candidate, Rules], bool]] = MappingProxyType(
     {
         "active": is_active,
@@ -232,6 +297,11 @@ REQUIRED: Mapping[str, Callable[[Seeker, Candidate, Rules], bool]] = MappingProx
         "refused": was_not_refused,
     }
 )
+
+#: The rules whose answer changes while places are taken, or is one client's alone.
+PASSING = ("capacity", "open_offer", "refused")
+#: What all the others look at in a client.
+_WISHES = attrgetter("facility_id", "language", "moud", "wants_gender", "wants_age_band")
 
 #: What a coordinator who gives a reason may set aside: what the client wished or is at ease with,
 #: and what the facility asks for. Never law, route, capacity, state, or somebody's no.
@@ -329,6 +399,15 @@ PREFERRED: Mapping[str, tuple[int, Callable[[Seeker, Candidate, Rules], int]]] =
     }
 )
 
+#: The parts that stay as they are while places are taken, and what they look at in a client.
+LASTING: Mapping[str, Callable[[Seeker], object]] = MappingProxyType(
+    {
+        "pathways": attrgetter("pathways"),
+        "needs": attrgetter("needs"),
+        "zone": attrgetter("time_zone"),
+    }
+)
+
 #: How a part of the points is told to a coordinator.
 PART_TOLD: Mapping[str, str] = MappingProxyType(
     {
@@ -338,27 +417,6 @@ PART_TOLD: Mapping[str, str] = MappingProxyType(
         "zone": "same time of day",
     }
 )
-
-
-def _suitable(seeker: Seeker, everyone: Sequence[Candidate], rules: Rules) -> Sequence[Candidate]:
-    left = everyone
-    for allows in REQUIRED.values():
-        left = [candidate for candidate in left if allows(seeker, candidate, rules)]
-    return left
-
-
-def _best(seeker: Seeker, suitable: Sequence[Candidate], rules: Rules) -> Candidate:
-    ranks = [(_points(seeker, candidate, rules), -candidate.load) for candidate in suitable]
-    highest = max(ranks)
-    equals = (mentor for mentor, rank in zip(suitable, ranks, strict=True) if rank == highest)
-    return min(equals, key=lambda candidate: _lot(seeker, candidate))
-
-
-def _points(seeker: Seeker, candidate: Candidate, rules: Rules) -> int:
-    points = 0
-    for most, share in PREFERRED.values():
-        points += most * share(seeker, candidate, rules) // 1000
-    return points
 
 
 def _lot(seeker: Seeker, candidate: Candidate) -> bytes:

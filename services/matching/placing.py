@@ -19,10 +19,10 @@ from hosting.hours import after_open_time, narrower, next_opening, parse_hours
 from messaging.work import Work
 from services.matching.choosing import (
     SOFT,
+    Choice,
     Nobody,
     Rules,
     Seeker,
-    choose,
     judge,
     turn,
 )
@@ -170,13 +170,15 @@ class _Desk:
         self, seekers: Sequence[Seeker], mentors: dict[UUID, Mentor]
     ) -> Iterator[tuple[Seeker, _Place | Nobody]]:
         """Choose for one after the other; each place that is given is marked as taken."""
+        choice = Choice((m.candidate for m in mentors.values()), self._rules)
         for seeker in seekers:
-            answer = choose(seeker, (m.candidate for m in mentors.values()), self._rules)
+            answer = choice.choose(seeker)
             if isinstance(answer, Nobody):
                 yield seeker, answer
                 continue
             place = _Place(mentor=mentors[answer.mentor_id], why=Why(why=answer.why))
-            mentors[answer.mentor_id] = place.taken(asks=self._facility.asks)
+            taken = mentors[answer.mentor_id] = place.taken(asks=self._facility.asks)
+            choice.changed(taken.candidate)
             yield seeker, place
 
     def _assign(self, client_id: UUID, given: _Place) -> Event:

@@ -19,6 +19,7 @@ from services.matching.choosing import (
     SOFT,
     TOLD,
     Candidate,
+    Choice,
     Chosen,
     Nobody,
     Rules,
@@ -399,6 +400,23 @@ def test_the_answer_agrees_with_the_rules_written_out_plainly(
         best = [name for name in REQUIRED if helps_most and alone.count(name) == helps_most]
         assert answer.change.endswith(f"{TOLD[best[0]].lets_through}." if best else "")
         assert bool(best) == bool(answer.change)
+
+
+@settings(max_examples=300)
+@given(st.lists(seekers, min_size=2, max_size=8), rosters, rule_sets)
+def test_many_chosen_for_in_turn_get_what_each_alone_would(
+    clients: list[Seeker], roster: list[Candidate], rules: Rules
+) -> None:
+    choice, now = Choice(roster, rules), {one.mentor_id: one for one in roster}
+
+    for seeker in clients:
+        answer = choice.choose(seeker)
+
+        assert choose(seeker, now.values(), rules) == answer
+        if isinstance(answer, Chosen):
+            taken = now[answer.mentor_id]
+            now[taken.mentor_id] = replace(taken, load=taken.load + 1, has_open_offer=rules.asks)
+            choice.changed(now[taken.mentor_id])
 
 
 @settings(max_examples=150)
