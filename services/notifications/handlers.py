@@ -141,7 +141,7 @@ class Handlers:
         """All outreach stops for good, and nothing leads to them any more."""
         yield from calling_off.stand(work, self._planner(work), event.client_id, "erased")
         # That matching has ended them may have come before, and counts as applied unread.
-        yield from self._end_standing(work, lambda one: one.client_id == event.client_id)
+        yield from self._end_standing(work, event.client_id)
         person = work.store.persons.get(event.client_id)
         if person is not None:
             nobody = {"contact": None, "mobile_token": None, "email_token": None}
@@ -406,12 +406,15 @@ class Handlers:
         """
         yield from self._end_standing(
             work,
+            event.client_id,
             lambda one: one.id != event.assignment_id and one.discharge_id == event.discharge_id,
         )
 
-    def _end_standing(self, work: Work, which: Callable[[Assignment], bool]) -> Iterator[Event]:
-        """End those of the assignments at hand that stand, without matching's word."""
-        for one in list(work.store.assignments.values()):
+    def _end_standing(
+        self, work: Work, client_id: UUID, which: Callable[[Assignment], bool] = lambda one: True
+    ) -> Iterator[Event]:
+        """End those of a client's assignments that stand, without matching's word."""
+        for one in work.store.assignments_of(client_id):
             if one.state != "ended" and which(one):
                 work.store.load_persons({one.mentor_id})
                 yield from self._end(work, one)

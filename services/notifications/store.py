@@ -357,8 +357,10 @@ class Store:
         self.questions: dict[UUID, Question] = {}
         self._asked_of: dict[UUID, set[UUID]] = {}
         self._waiting_of: set[UUID] = set()
-        self._asked_read: set[UUID] = set()
-        self._planned_read: set[UUID] = set()
+        self._at_hand: set[UUID] = set()
+        self._unread_asked: set[UUID] = set()
+        self._unread_planned: set[UUID] = set()
+        self._assignments_of: dict[UUID, dict[UUID, None]] = {}
         self._asked_about: dict[UUID, set[UUID]] = {}
         self._facilities: dict[UUID, Facility] = {}
         self._before: dict[UUID, Any] = {}
@@ -375,9 +377,10 @@ class Store:
 
     def load_persons(self, ids: Iterable[UUID]) -> None:
         """Lock and read persons in the order of their ids, with all that concerns them."""
-        wanted = sorted(set(ids) - set(self.persons))
+        wanted = sorted({one for one in ids if one not in self.persons})
         if not wanted:
             return
+        self._come_to_hand(wanted)
         those = {"ids": wanted}
         rows, consents, assignments = ask_together(
             self._conn, (_PERSONS, those), (_CONSENTS, those), (_ASSIGNMENTS, those)
@@ -391,23 +394,30 @@ class Store:
         for row in consents:
             self.consents.setdefault(row.client_id, set()).add(row.channel)
         for row in assignments:
-            self.assignments[row.id] = self._before[row.id] = Assignment(**row._asdict())
+            assignment = self._before[row.id] = Assignment(**row._asdict())
+            self.put_assignment(assignment)
 
     def load_planned_to(self, person_id: UUID) -> None:
         """Read what is planned to a person, whomever it is about; a mentor may have hundreds."""
         self._take_in_planned(self._conn.execute(_PLANNED_TO, {"id": person_id}))
 
+    def _come_to_hand(self, ids: Iterable[UUID]) -> None:
+        """What these persons are asked, and what is planned about them, is not read yet."""
+        fresh = {one for one in ids if one not in self._at_hand}
+        for unread in (self._at_hand, self._unread_asked, self._unread_planned):
+            unread |= fresh
+
     def _know_questions(self) -> None:
         """Read, when it is first needed, what the persons at hand are asked and what about them."""
-        if fresh := self.persons.keys() - self._asked_read:
-            self._asked_read |= fresh
+        if fresh := self._unread_asked:
+            self._unread_asked = set()
             those = {"ids": list(self.assignments), "persons": list(fresh)}
             self._take_in_questions(self._conn.execute(_QUESTIONS_AT_HAND, those))
 
     def _know_planned(self) -> None:
         """Read, when it is first needed, what is planned about the persons at hand."""
-        if fresh := self.persons.keys() - self._planned_read:
-            self._planned_read |= fresh
+        if fresh := self._unread_planned:
+            self._unread_planned = set()
             self._take_in_planned(self._conn.execute(_PLANNED_ABOUT, {"ids": list(fresh)}))
 
     def _take_in_questions(self, rows: Iterable[Any]) -> None:
@@ -459,6 +469,7 @@ class Store:
     def put(self, person: Person) -> None:
         """A person as they now stand."""
         self.persons[person.id] = person
+        self._come_to_hand([person.id])
 
     def agree(self, client_id: UUID, consent: str, *, agreed: bool) -> None:
         """A client agrees to a way of being reached, or no longer."""
@@ -469,6 +480,11 @@ class Store:
     def put_assignment(self, assignment: Assignment) -> None:
         """An assignment as it now stands."""
         self.assignments[assignment.id] = assignment
+        self._assignments_of.setdefault(assignment.client_id, {})[assignment.id] = None
+
+    def assignments_of(self, client_id: UUID) -> list[Assignment]:
+        """The offers and assignments of a client, those that ended too."""
+        return [self.assignments[one] for one in self._assignments_of.get(client_id, ())]
 
     def is_stopped(self, tokens: Iterable[str | None]) -> set[str]:
         """Which of these addresses have said stop."""
