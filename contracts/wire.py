@@ -9,9 +9,11 @@ from datetime import date, datetime
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
+import orjson
 from marshmallow import EXCLUDE, RAISE, Schema, post_load, validate
 from marshmallow import fields as f
 
+from contracts.reading import Reader, reader_of
 from contracts.sealed import Seal, Sealed
 
 _SCALARS: dict[type, type[f.Field[Any]]] = {
@@ -24,7 +26,12 @@ _SCALARS: dict[type, type[f.Field[Any]]] = {
 }
 
 
-def schema_of(cls: type[Any], unknown: str = EXCLUDE) -> Schema:
+class _Schema(Schema):
+    #: Reads what is well-formed; only for those who ignore what they do not know.
+    directly: Reader
+
+
+def schema_of(cls: type[Any], unknown: str = EXCLUDE) -> _Schema:
     """The schema of a dataclass.
 
     Readers of events ignore what they do not know (``EXCLUDE``: a publisher may be ahead);
@@ -35,10 +42,10 @@ def schema_of(cls: type[Any], unknown: str = EXCLUDE) -> Schema:
     return _SCHEMAS[cls, unknown]
 
 
-_SCHEMAS: dict[tuple[type[Any], str], Schema] = {}
+_SCHEMAS: dict[tuple[type[Any], str], _Schema] = {}
 
 
-def _derived(cls: type[Any], unknown: str) -> Schema:
+def _derived(cls: type[Any], unknown: str) -> _Schema:
     hints = get_type_hints(cls, include_extras=True)
     members: dict[str, Any] = {
         field.name: _field(hints[field.name], field, unknown) for field in fields(cls)
@@ -49,7 +56,8 @@ def _derived(cls: type[Any], unknown: str) -> Schema:
 
     members["_build"] = post_load(build)
     members["Meta"] = type("Meta", (), {"unknown": unknown})
-    schema: Schema = type(f"{cls.__name__}Schema", (Schema,), members)()
+    schema: _Schema = type(f"{cls.__name__}Schema", (_Schema,), members)()
+    schema.directly = reader_of(schema, cls)
     return schema
 
 
@@ -110,9 +118,18 @@ def dump(value: Any) -> dict[str, Any]:
     return dict(schema_of(type(value)).dump(value))
 
 
+def written(value: Any) -> bytes:
+    """The same, or whatever else is JSON-able, as it travels."""
+    return orjson.dumps(value)
+
+
 def load(cls: type[Any], data: Any) -> Any:
     """A dataclass from its wire form; raises marshmallow's ValidationError with every error."""
-    return schema_of(cls).load(data)
+    schema = schema_of(cls)
+    try:
+        return schema.directly(data)
+    except (TypeError, ValueError, KeyError):
+        return schema.load(data)
 
 
 def load_strictly(cls: type[Any], data: Any) -> Any:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
@@ -23,6 +24,7 @@ def engine_for(url: str, *, pool: int = 5) -> Engine:
         pool_size=pool,
         max_overflow=pool,
         pool_timeout=5,
+        json_deserializer=orjson.loads,
         # The connection that was used last has the statements at hand that are used most.
         pool_use_lifo=True,
         connect_args={

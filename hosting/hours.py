@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -32,6 +33,7 @@ class Hours:
             raise ValueError("hours have no zone of their own")
 
 
+@lru_cache(maxsize=1024)
 def parse_hours(text: str) -> Hours:
     """Read ``mon-fri 09:00-20:00``, ``sat,sun 10:00-24:00`` or, for every day, ``09:00-20:00``."""
     found = _WRITTEN.fullmatch(text.strip().lower())

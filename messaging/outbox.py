@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from sqlalchemy import Connection, null, select, text, union_all
 
 from contracts.event import Event, type_of
 from contracts.sealed import Sealed, sealed_fields
-from contracts.wire import dump
+from contracts.wire import written
 from messaging.rows import among_given, ask_together, insert_many
 from messaging.sealing import KeyView
 from messaging.tables import CURSOR, OUTBOX, STREAM
@@ -63,7 +62,7 @@ def record(
                 "at": now,
                 "after": _after(one.event, producer, known),
                 "traceparent": one.traceparent,
-                "body": json.dumps(dump(_sealed(one.event, event_id, keys))).encode(),
+                "body": written(_sealed(one.event, event_id, keys)),
             }
         )
         next_seq[key] += 1
@@ -133,4 +132,4 @@ def _seals(event: Event, event_id: UUID, keys: KeyView) -> Iterable[tuple[str, S
         value = getattr(event, declared.name)
         if isinstance(value, declared.content):
             bound = bound_to(event_id, event, declared.name)
-            yield declared.name, keys.seal(dump(value), declared.purpose, event.key, bound)
+            yield declared.name, keys.seal(value, declared.purpose, event.key, bound)

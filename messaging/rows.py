@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import orjson
 from psycopg.rows import namedtuple_row
 from sqlalchemy import (
     ClauseElement,
@@ -127,7 +127,7 @@ def _columns(
     columns = {name: [row[name] for row in rows] for name in names}
     for name in names:
         if isinstance(table.c[name].type, JSONB):
-            columns[name] = [None if v is None else json.dumps(v) for v in columns[name]]
+            columns[name] = [None if v is None else orjson.dumps(v).decode() for v in columns[name]]
     return columns
 
 

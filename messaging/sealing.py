@@ -8,7 +8,6 @@ HPKE (RFC 9180): X25519, HKDF-SHA256, AES-256-GCM; ``info`` binds a value to whe
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import time
@@ -18,13 +17,14 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from sqlalchemy import Engine, TextClause, text
 
 from contracts.sealed import ERASED, PURPOSES, Destroyed, Sealed
-from contracts.wire import load
+from contracts.wire import load, written
 from messaging.points import reached
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -153,7 +153,7 @@ class Keyring:
         private = self._unwrap(sealed.purpose, sealed.person, wrapped)
         info = _info(sealed.purpose, sealed.person, sealed.bound)
         try:
-            plain = json.loads(_SUITE.decrypt(base64.b64decode(sealed.box), private, info))
+            plain = orjson.loads(_SUITE.decrypt(base64.b64decode(sealed.box), private, info))
         except (InvalidTag, ValueError) as error:
             raise NotOurs("a sealed value does not open where it stands") from error
         return plain if content is str else load(content, plain)
@@ -176,13 +176,13 @@ class KeyView:
             self._keys |= self._keyring.fetch(missing)
 
     def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
-        """Seal a JSON-able value; to a person whose key is destroyed nothing is kept."""
+        """Seal a dataclass or what is JSON-able; nothing is kept where the key is destroyed."""
         key = self._key(purpose, person)
         box = b""
         if not key.destroyed:
             public = X25519PublicKey.from_public_bytes(key.public)
             info = _info(purpose, person, bound)
-            box = _SUITE.encrypt(json.dumps(value, ensure_ascii=False).encode(), public, info)
+            box = _SUITE.encrypt(written(value), public, info)
         return Sealed(
             purpose=purpose,
             person=person,
@@ -237,6 +237,10 @@ _DESTROY = text(
 )
 
 
+#: Tokens were made of this form, with its spaces; another would find nothing again.
+_SAID = json.JSONEncoder(ensure_ascii=False)
+
+
 class SearchTokens:
     """Keyed tokens that stand beside sealed values, so that equals can be found."""
 
@@ -245,8 +249,8 @@ class SearchTokens:
 
     def token(self, kind: str, *parts: str) -> str:
         """The token of a value; kinds keep equal values of different fields apart."""
-        said = json.dumps([kind, *parts], ensure_ascii=False).encode()
-        return hmac.new(self._key, said, hashlib.sha256).hexdigest()
+        said = _SAID.encode([kind, *parts]).encode()
+        return hmac.digest(self._key, said, "sha256").hex()
 
 
 def to_json(sealed: Sealed) -> dict[str, Any]:

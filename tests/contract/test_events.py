@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from contracts.envelope import BadEnvelope, from_headers, to_headers
 from contracts.event import EVENTS
 from contracts.recorded import broken_promises
-from contracts.sealed import KEY_RIGHTS, PURPOSES
-from contracts.wire import dump, load, shape_of
+from contracts.sealed import KEY_RIGHTS, PURPOSES, sealed_fields
+from contracts.wire import dump, load, schema_of, shape_of, written
 from tests.contract.record import RECORDED, SAMPLES, an_example, required_of
 
 
@@ -89,6 +92,61 @@ def test_a_reader_ignores_what_it_does_not_know(name: str) -> None:
     body = dump(an_example(EVENTS[name]))
 
     assert load(EVENTS[name], body) == load(EVENTS[name], body | {"from_the_future": 1})
+
+
+#: What might stand in a field instead of what belongs there.
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(max_size=5),
+    st.uuids().map(str),
+    st.datetimes(timezones=st.none() | st.just(UTC)).map(datetime.isoformat),
+    st.dates().map(str),
+    st.lists(st.text(max_size=3) | st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.text(max_size=3) | st.integers(), max_size=2),
+)
+#: Every dataclass that travels, alone or within another.
+SHAPES = sorted(
+    {*EVENTS.values(), *(field.content for cls in EVENTS.values() for field in sealed_fields(cls))},
+    key=lambda cls: cls.__name__,
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(data=st.data())
+def test_what_is_read_directly_is_what_the_schema_reads(
+    shape: type[Any], data: st.DataObject
+) -> None:
+    body = dump(an_example(shape))
+    names = sorted(body)
+    for name in data.draw(st.lists(st.sampled_from(names), max_size=3)):
+        body[name] = data.draw(ANYTHING)
+    for name in data.draw(st.lists(st.sampled_from(names), max_size=2)):
+        body.pop(name, None)
+    schema = schema_of(shape)
+
+    try:
+        found = schema.directly(body)
+    except (TypeError, ValueError, KeyError):
+        return
+
+    assert schema.load(body) == found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_travels_is_what_the_schema_would_write(shape: type[Any]) -> None:
+    example = an_example(shape)
+
+    assert dump(example) == json.loads(written(example))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_well_formed_is_read_directly(shape: type[Any]) -> None:
+    body = json.loads(json.dumps(dump(an_example(shape))))
+
+    assert schema_of(shape).load(body) == schema_of(shape).directly(body)
 
 
 @pytest.mark.parametrize("name", sorted(EVENTS))
