@@ -51,6 +51,7 @@ class Foundation:
         timers: Mapping[str, Handler],
         open_store: Callable[[Work], Any],
         settle: Callable[[Work], Any] = lambda work: (),
+        keeps: frozenset[type] = frozenset(),
     ) -> Participant:
         """The service as messaging sees it."""
         return Participant(
@@ -62,6 +63,7 @@ class Foundation:
             open_store=open_store,
             now=self.clock.now,
             settle=settle,
+            keeps=keeps,
             wake=self.waker.wake,
         )
 

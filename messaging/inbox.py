@@ -7,13 +7,13 @@ travelled, and applied as soon as what it waits for has come.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
 
+import orjson
 from marshmallow import ValidationError
 from sqlalchemy import (
     cast,
@@ -350,7 +350,7 @@ class Inbox:
         """The event, where this service reacts to it; a publisher may know types that we do not."""
         if envelope.type not in self._hears:
             return None
-        event: Event = load(EVENTS[envelope.type], json.loads(record.value or b""))
+        event: Event = load(EVENTS[envelope.type], orjson.loads(record.value or b""))
         if event.key != envelope.key:
             raise BadEnvelope("the event is about another key than its record")
         return event
@@ -369,22 +369,24 @@ class Inbox:
                 event=None,
                 problem=type(error).__name__,
             )
+        if event is one.event:
+            return one
         return Arrived(record=one.record, key=one.key, envelope=one.envelope, event=event)
 
     def _need_keys(self, everything: Iterable[Arrived]) -> None:
         """Read the keys of all sealed fields of the batch together."""
-        opens = self._work.participant.keyring.opens
+        me = self._work.participant
         self._work.keys.need(
             (declared.purpose, one.key)
             for one in everything
             if one.event is not None
             for declared in sealed_fields(type(one.event))
-            if declared.purpose in opens
+            if declared.purpose in me.keyring.opens and declared.content not in me.keeps
         )
 
     @staticmethod
     def _count(one: Arrived, outcome: str) -> None:
-        metrics.RECORDS.labels(topic=one.record.topic, outcome=outcome).inc()
+        metrics.read(one.record.topic, outcome).inc()
 
 
 #: What is known of these, in one round trip: one batch has many subjects and few rows.

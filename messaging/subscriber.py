@@ -185,7 +185,7 @@ class Subscriber:
         for one in inbox.arrived:
             if one.envelope is not None:
                 age = (work.now - one.envelope.at).total_seconds()
-                metrics.EVENT_AGE.labels(topic=one.record.topic).observe(max(age, 0))
+                metrics.age(one.record.topic).observe(max(age, 0))
 
     def _claim(self, conn: Connection, records: Sequence[Record]) -> list[Record]:
         """Lock and move the stored offsets; only records that continue them are returned.
@@ -210,7 +210,7 @@ class Subscriber:
             group = places[row.topic_id, row.partition]
             goes_on = cut.goes_on_at(row.next_offset, row.term, group)
             later = [record for record in group if record.offset >= goes_on]
-            again = metrics.RECORDS.labels(topic=row.topic, outcome="read_again")
+            again = metrics.read(row.topic, "read_again")
             again.inc(len(group) - len(later))
             if later and later[0].offset == goes_on:
                 fresh[row.topic_id, row.partition] = later

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Engine
 from contracts.envelope import Envelope
 from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed, sealed_fields
-from contracts.wire import dump
 from messaging import outbox, shredding
 from messaging.points import reached
 from messaging.rows import together
@@ -59,6 +58,8 @@ class Participant:
     timers: Mapping[str, Handler]
     open_store: Callable[[Work], Any]
     now: Callable[[], datetime]
+    #: Contents that handlers only keep, so that nobody opens them but whoever looks at them later.
+    keeps: frozenset[type] = frozenset()
     #: What a service decides once over all that a piece of work brought, before it is written.
     settle: Callable[[Work], Iterable[Event]] = field(default=lambda work: ())
     wake: Callable[[], None] = field(default=lambda: None)
@@ -128,14 +129,19 @@ class Work:
         self.said.append(outbox.Said(event=event, traceparent=self.traceparent))
 
     def opened(self, event: Event, event_id: UUID) -> Event:
-        """The event with those fields opened that are sealed for this service."""
+        """The event with those fields opened that are sealed for this service.
+
+        What it only keeps stays sealed, bound to where it must have come from.
+        """
         changes: dict[str, Any] = {}
         for declared in sealed_fields(type(event)):
             value = getattr(event, declared.name)
             if declared.purpose not in self.participant.keyring.opens or value is None:
                 continue
             expected = outbox.bound_to(event_id, event, declared.name)
-            changes[declared.name] = self.open_as(declared.content, replace(value, bound=expected))
+            sealed = replace(value, bound=expected)
+            keeps = declared.content in self.participant.keeps
+            changes[declared.name] = sealed if keeps else self.open_as(declared.content, sealed)
         return replace(event, **changes) if changes else event
 
     def open_as(self, content: type[Result], sealed: Sealed) -> Result | Destroyed:
@@ -149,8 +155,7 @@ class Work:
         _, kept = self._seals.get(id(value), (None, None))
         if kept is not None and (kept.purpose, kept.person) == (purpose, person):
             return kept
-        plain = None if value is None else dump(value)
-        return self.keys.seal(plain, purpose, person, bound)
+        return self.keys.seal(value, purpose, person, bound)
 
     def finish(self, *more: Callable[[], None]) -> None:
         """Write everything: rows, timers, and the facts with their places in their streams.

@@ -35,7 +35,7 @@ from contracts.notifications import (
     ReplyReceived,
 )
 from contracts.parking import KeyParked, KeyReleased
-from contracts.sealed import opened
+from contracts.sealed import Sealed, opened
 from messaging.sealing import to_json
 from messaging.timers import Timer
 from messaging.work import Work
@@ -82,7 +82,7 @@ def offer_made(event: AssignmentOffered, work: Work) -> Iterable[Event]:
             discharge, state="offered", next_what="the mentor answers", next_by=event.answer_by
         )
         work.store.close_tasks(discharge.id, "nobody_available", because="a mentor is asked")
-    mentor, why = str(event.mentor_id), _why(work, event, event.why)
+    mentor, why = str(event.mentor_id), _kept(event.why)
     _tell(work, event, "offered", mentor=mentor, why=why)
     return ()
 
@@ -100,7 +100,7 @@ def mentor_assigned(event: MentorAssigned, work: Work) -> Iterable[Event]:
         late = max(event.assigned_at, discharge.said_at or event.assigned_at) + CONTACT_WITHIN
         work.timers.set(discharge.client_id, f"contact/{discharge.id}", late)
     what = "mentor_kept" if event.kept else "assigned"
-    mentor, why = str(event.mentor_id), _why(work, event, event.why)
+    mentor, why = str(event.mentor_id), _kept(event.why)
     _tell(work, event, what, mentor=mentor, why=why)
     return ()
 
@@ -147,7 +147,7 @@ def nobody_available(event: NobodyAvailable, work: Work) -> Iterable[Event]:
             discharge, state="waiting", next_what="a place for the client is found", next_by=by
         )
         work.store.open_task("nobody_available", discharge.id, discharge)
-    _tell(work, event, "waiting", why=_why(work, event, event.why))
+    _tell(work, event, "waiting", why=_kept(event.why))
     return ()
 
 
@@ -382,13 +382,10 @@ def _looking(event: Any, work: Work) -> None:
         )
 
 
-def _why(work: Work, event: Any, why: Any) -> dict[str, Any] | None:
-    """The reasons, sealed again for the row they are kept in."""
-    plain: Why | None = opened(why)
-    if plain is None or work.cause is None:
-        return None
-    bound = f"step/{work.cause.event_id}/why"
-    return to_json(work.seal(plain, "identity", event.key, bound))
+def _kept(sealed: Any) -> dict[str, Any]:
+    """What only staff read, as it came."""
+    assert isinstance(sealed, Sealed)
+    return to_json(sealed)
 
 
 def _measure(work: Work, into: Histogram, discharge: Discharge, reached_at: datetime) -> None:
@@ -421,6 +418,9 @@ def _ask(work: Work, event: MessageEvent, kind: str) -> None:
     discharge = _of(work, event.subject_id, event.discharge_id)
     work.store.open_task(kind, event.message_id, discharge, facility_id=event.facility_id)
 
+
+#: What staff read, and no handler looks into.
+KEEPS = frozenset({Why})
 
 ON: dict[type[Event], list[Any]] = {
     AssignmentOffered: [offer_made],

@@ -18,7 +18,7 @@ from services.intake.api import make_api
 from services.intake.commands import Desk
 from services.intake.conserving import Conserving
 from services.intake.flow_pages import make_flow_pages
-from services.intake.handlers import ON, TIMERS
+from services.intake.handlers import KEEPS, ON, TIMERS
 from services.intake.measuring import measure_discharges, measure_tasks
 from services.intake.settings import IntakeSettings, read_processes
 from services.intake.staff_pages import make_staff_pages
@@ -86,7 +86,7 @@ def build(environ: Mapping[str, str] | None = None) -> Intake:
     """The service from an environment, its own by default; raises ``SettingsError``."""
     settings = read(IntakeSettings, NAME, environ)
     foundation = lay_foundation(NAME, settings)
-    participant = foundation.participant(on=ON, timers=TIMERS, open_store=Store)
+    participant = foundation.participant(on=ON, timers=TIMERS, open_store=Store, keeps=KEEPS)
     processes = read_processes(settings.processes)
     return Intake(
         foundation=foundation, participant=participant, processes=processes, settings=settings

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from marshmallow import ValidationError
 from sqlalchemy import and_, or_, select
 
 from contracts.intake import FacilityPeople
 from contracts.matching import MentorName, Why
 from contracts.sealed import Destroyed
 from messaging.rows import among
-from messaging.sealing import from_json
+from messaging.sealing import KeyAbsent, NotOurs, from_json
 from messaging.tables import OUTBOX
 from messaging.work import Participant, Work, new_traceparent
 from services.intake.domain import HOLDS, TASKS, Details, Person
@@ -28,6 +30,8 @@ from services.intake.store import (
     client_of_discharge,
     details_of,
 )
+
+log = logging.getLogger(__name__)
 
 
 def discharge_story(
@@ -144,10 +148,21 @@ def _step(work: Work, row: Any, mentors: dict[str, str]) -> dict[str, Any]:
         **words,
     }
     if kept is not None:
-        why = work.open_as(Why, from_json(kept))
-        if isinstance(why, Why):
-            step |= {"why": why.why, "change": why.change} if why.change else {"why": why.why}
+        step |= _reasons(work, kept)
     return step
+
+
+def _reasons(work: Work, kept: Any) -> dict[str, str]:
+    """What matching said, whose seal nobody has opened before."""
+    try:
+        why = work.open_as(Why, from_json(kept))
+    except (KeyAbsent, NotOurs, ValidationError):
+        # The rest of the story is as true as before, and somebody is waiting for it.
+        log.exception("the reasons of a step cannot be opened")
+        return {"why": "The reasons cannot be read."}
+    if not isinstance(why, Why):
+        return {}
+    return {"why": why.why, "change": why.change} if why.change else {"why": why.why}
 
 
 def about_client(

@@ -114,6 +114,25 @@ def test_a_discharge_is_entered_and_its_story_is_read(center: House) -> None:
     assert "You asked us to stay in touch" in center.network.to("+15035550123")[0]
 
 
+def test_reasons_that_do_not_open_hold_up_nothing_else(center: House) -> None:
+    """They stay sealed until somebody looks, so that nobody has tried before."""
+    story = center.register()
+    moved = (
+        "UPDATE step SET words = jsonb_set(words, '{why,bound}', '\"event/other\"')"
+        " WHERE words -> 'why' IS NOT NULL"
+    )
+    before = center.story(story["id"])["steps"]
+
+    with center.participants["intake"].engine.begin() as conn:
+        assert 1 == conn.execute(text(moved)).rowcount
+
+    after = center.story(story["id"])["steps"]
+    assert [step["what"] for step in before] == [step["what"] for step in after]
+    [reasons] = [step["why"] for step in after if "why" in step]
+    assert "The reasons cannot be read." == reasons
+    assert ["G7"] == list(center.violated())
+
+
 def test_a_double_click_makes_one_discharge(center: House) -> None:
     clerk = center.browser("clerk")
 
