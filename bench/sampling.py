@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-EVERY_SECONDS = 0.004
+EVERY_SECONDS = 0.02
 #: The innermost function of one of these decides; a part of a file's path, and what it is for.
 GROUPS = (
     ("/services/matching/choosing", "choosing"),
