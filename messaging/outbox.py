@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import uuid_utils.compat as ids
-from sqlalchemy import Connection, null, select, text, union_all
+from sqlalchemy import null, select, text, union_all
 
 from contracts.event import Event, type_of
 from contracts.sealed import Sealed, sealed_fields
@@ -18,6 +17,9 @@ from contracts.wire import written
 from messaging.rows import among_given, ask_together, insert_many
 from messaging.sealing import KeyView
 from messaging.tables import CURSOR, OUTBOX, STREAM
+
+if TYPE_CHECKING:
+    from messaging.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,25 +30,20 @@ class Said:
     traceparent: str
 
 
-def record(
-    conn: Connection,
-    producer: str,
-    said: Sequence[Said],
-    keys: KeyView,
-    now: datetime,
-    fresh: Set[UUID] = frozenset(),
-) -> None:
-    """Write outbox rows for these events, in order, in the caller's transaction.
+def record(work: Work, behind: Sequence[Callable[[], object]]) -> None:
+    """Write outbox rows for what this work says, in order, in its transaction.
 
-    ``fresh`` are subjects that nobody has said anything of.
+    What is ``behind`` them is written before, with one wait for both.
 
     The sequence of a key is taken under the lock of its row, in the order of the keys, so that
     two transactions never wait for each other; its numbers are dense because they are only ever
     taken by the transaction that also writes the rows.
     """
+    said, keys, producer = work.said, work.keys, work.participant.name
     if not said:
+        ask_together(work.conn, behind=behind)
         return
-    epoch, next_seq, known = _places(conn, producer, said, fresh)
+    epoch, next_seq, known = _places(work, behind)
     keys.need((f.purpose, s.event.key) for s in said for f in sealed_fields(type(s.event)))
     rows = []
     for one in said:
@@ -59,14 +56,14 @@ def record(
                 "epoch": epoch,
                 "seq": next_seq[key],
                 "type": type_of(one.event),
-                "at": now,
+                "at": work.now,
                 "after": _after(one.event, producer, known),
                 "traceparent": one.traceparent,
                 "body": written(_sealed(one.event, event_id, keys)),
             }
         )
         next_seq[key] += 1
-    insert_many(conn, OUTBOX, rows)
+    insert_many(work.conn, OUTBOX, rows)
 
 
 #: For each subject named: (producer, epoch, seq) of what stands applied here, ours included.
@@ -88,15 +85,20 @@ _STANDS = union_all(
 
 
 def _places(
-    conn: Connection, producer: str, said: Sequence[Said], fresh: Set[UUID]
+    work: Work, behind: Sequence[Callable[[], object]]
 ) -> tuple[int, dict[UUID, int], _Known]:
     """The epoch, the first free number of each key with as many taken, and how all else stands."""
+    said, producer = work.said, work.participant.name
     counts = Counter(one.event.key for one in said)
     keys, others = sorted(counts), {key for one in said for key in one.event.also}
     taken, stands = ask_together(
-        conn,
+        work.conn,
         (_TAKE, {"keys": keys, "seqs": [counts[key] for key in keys]}),
-        (_STANDS, {"subjects": list((counts.keys() - fresh) | others), "others": list(others)}),
+        (
+            _STANDS,
+            {"subjects": list((counts.keys() - work.fresh) | others), "others": list(others)},
+        ),
+        behind=behind,
     )
     epoch = taken[0].epoch
     known: _Known = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -40,9 +40,14 @@ def together(conn: Connection) -> Iterator[None]:
 
 
 def ask_together(
-    conn: Connection, *asked: tuple[ClauseElement, Mapping[str, Any]]
+    conn: Connection,
+    *asked: tuple[ClauseElement, Mapping[str, Any]],
+    behind: Iterable[Callable[[], object]] = (),
 ) -> list[list[Any]]:
-    """The rows of each statement, all sent at once, so that it is waited for once.
+    """The rows of each statement, none for one that has none, all sent and waited for at once.
+
+    They go ``behind`` what these write, for which nobody waits either. A transaction that begins
+    so is not waited for by itself.
 
     They are carried out one after the other, each seeing what those before it have locked or
     written. Statements are built once and kept; values travel as they are. Raises what the driver
@@ -51,10 +56,12 @@ def ask_together(
     driver: Any = conn.connection.driver_connection
     cursors = [driver.cursor(row_factory=namedtuple_row) for _ in asked]
     with together(conn):
+        for write in behind:
+            write()
         for cursor, (statement, values) in zip(cursors, asked, strict=True):
             compiled = _compiled(statement, conn.dialect)
             cursor.execute(compiled.string, compiled.construct_params(dict(values)))
-    return [cursor.fetchall() for cursor in cursors]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
 @cache
@@ -93,8 +100,15 @@ def insert_many(
     every placeholder of it again) comes near the speed of arrays.
     """
     if rows:
-        names = tuple(rows[0])
-        conn.execute(_inserting(table, names, then), _columns(table, names, rows))
+        conn.execute(*inserting(table, rows, then))
+
+
+def inserting(
+    table: Table, rows: Sequence[Mapping[str, Any]], then: str = ""
+) -> tuple[TextClause, dict[str, list[Any]]]:
+    """The statement that inserts these rows, of which there are some, and what it is given."""
+    names = tuple(rows[0])
+    return _inserting(table, names, then), _columns(table, names, rows)
 
 
 def upsert_many(

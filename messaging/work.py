@@ -19,7 +19,6 @@ from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed, sealed_fields
 from messaging import outbox, shredding
 from messaging.points import reached
-from messaging.rows import together
 from messaging.sealing import Keyring
 from messaging.timers import Timers
 from messaging.unavailable import is_lost_race
@@ -167,10 +166,7 @@ class Work:
         if gone := [one.event.key for one in self.said if one.event.erases]:
             shredding.record(self.conn, gone, self.now)
             self.afterwards.append(partial(self.participant.keyring.destroy, gone))
-        with together(self.conn):
-            for write in (*more, self.store.flush, self.timers.flush):
-                write()
-        outbox.record(self.conn, self.participant.name, self.said, self.keys, self.now, self.fresh)
+        outbox.record(self, behind=(*more, self.store.flush, self.timers.flush))
 
     def follow_up(self) -> None:
         """Do what was to be done afterwards; called when this work is committed."""

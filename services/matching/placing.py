@@ -152,12 +152,12 @@ class _Desk:
             given = [answer for _, answer in answers if isinstance(answer, _Place)]
             if len(given) == len(answers):
                 chosen = {place.mentor.id for place in given}
-                with self._work.conn.begin_nested() as looking:
-                    still = self._work.store.mentors_of(self._facility.id, chosen)
-                    if still == {mentor_id: seen[mentor_id] for mentor_id in chosen}:
-                        return answers
-                    # Whoever locks all of them may hold none before.
-                    looking.rollback()
+                store = self._work.store
+                still = store.mentors_of(self._facility.id, chosen, tentatively=True)
+                if still == {mentor_id: seen[mentor_id] for mentor_id in chosen}:
+                    return answers
+                # Whoever locks all of them may hold none before.
+                store.let_go()
         return list(self._choose(seekers, self._standing_still()))
 
     def _standing_still(self) -> dict[UUID, Mentor]:

@@ -302,6 +302,8 @@ _EDITION = text(
     "SELECT md5(string_agg(id || ' ' || xmin, ' ' ORDER BY id)) FROM mentor"
     " WHERE facility_ids @> CAST(:facility AS uuid[])"
 )
+#: A savepoint that goes with the lock it stands before, which saves two waits.
+_MARK, _BACK_TO_MARK = text("SAVEPOINT tentatively"), text("ROLLBACK TO SAVEPOINT tentatively")
 _FACILITIES = select(FACILITY).where(among_given(FACILITY.c.id))
 
 
@@ -422,16 +424,26 @@ class Store:
         return {client_id: frozenset(mentors) for client_id, mentors in found.items()}
 
     def mentors_of(
-        self, facility_id: UUID, only: Iterable[UUID] | None = None
+        self, facility_id: UUID, only: Iterable[UUID] | None = None, *, tentatively: bool = False
     ) -> dict[UUID, Mentor]:
-        """Lock and read a facility's mentors, or some, with the places that are taken now."""
+        """Lock and read a facility's mentors, or some, with the places that are taken now.
+
+        ``tentatively``: so that ``let_go`` can let go of them again.
+        """
         self._write_assignments()
         those: dict[str, Any] = {"facility": [facility_id]}
         query, holding = _MENTORS, _HELD_AT
         if only is not None:
             query, holding, those["ids"] = _THESE_MENTORS, _HELD_BY, list(only)
-        rows, held = ask_together(self._conn, (self._locked(query), those), (holding, those))
+        before: list[Any] = [(_MARK, {})] if tentatively else []
+        *_, rows, held = ask_together(
+            self._conn, *before, (self._locked(query), those), (holding, those)
+        )
         return _with_places(self._opened(rows), held)
+
+    def let_go(self) -> None:
+        """Lock none of those who were locked tentatively."""
+        self._conn.execute(_BACK_TO_MARK)
 
     def roster(self, facility_id: UUID) -> dict[UUID, Mentor]:
         """A facility's mentors, locked by nobody: whoever is chosen is to be looked at again.

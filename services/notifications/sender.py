@@ -31,7 +31,7 @@ from contracts.topics import TOPICS
 from hosting.hours import is_open, next_opening
 from messaging.heartbeats import heard_lately
 from messaging.points import reached
-from messaging.rows import among_given, update_many
+from messaging.rows import among, among_given, ask_together, update_many
 from messaging.sealing import to_json
 from messaging.tables import PARKED_KEY
 from messaging.unavailable import is_away
@@ -86,7 +86,7 @@ _HEARD = heard_lately(TOPICS["intake"].name)
 _DUE = (
     select(MESSAGE, func.clock_timestamp().label("asked_at"))
     .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= bindparam("now"))
-    .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), and_(_FREE, _HEARD)))
+    .where(or_(among(MESSAGE.c.purpose, NEVER_WAITS), and_(_FREE, _HEARD)))
     .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at, MESSAGE.c.id)
     .limit(BATCH)
     .with_for_update(skip_locked=True)
@@ -188,7 +188,6 @@ class Sender:
         planned = work.store.newly_due()
         if 0 < len(planned) <= THREADS:
             leased: list[Leased] = []
-            work.store.write_messages()
             yield from self._lease_due(work, leased, planned)
             if leased:
                 work.afterwards.append(partial(self._send_beside, leased))
@@ -281,11 +280,15 @@ class Sender:
 
     @staticmethod
     def _due(work: Work, once: Collection[str] | None) -> Sequence[Any]:
-        """What is due, oldest first; what concerns a parked key waits with it."""
+        """What is due, oldest first; what concerns a parked key waits with it.
+
+        What this work plans itself is written with the same wait.
+        """
         now = {"now": work.now}
         if once is None:
             return work.conn.execute(_DUE, now).all()
-        return work.conn.execute(_DUE_OF_THESE, {**now, "ids": list(once)}).all()
+        due = (_DUE_OF_THESE, {**now, "ids": list(once)})
+        return ask_together(work.conn, *work.store.planning(), due)[-1]
 
     def _token(self, row: Any, address: str) -> str:
         return self.writer.address_token(row.channel, address)
@@ -520,7 +523,7 @@ class _Sent:
     """A message's row with what this attempt made of it."""
 
     def __init__(self, row: Any, template: str, version: int) -> None:
-        self.__dict__.update(row._mapping)
+        self.__dict__.update(row._asdict())
         self.template = template
         self.version = version
         self.attempts = row.attempts + 1

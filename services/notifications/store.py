@@ -22,6 +22,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     Uuid,
     and_,
@@ -39,7 +40,14 @@ from contracts.event import Event
 from contracts.intake import ContactDetails, FacilityPeople
 from contracts.matching import MentorContact
 from contracts.sealed import Destroyed
-from messaging.rows import NOTHING, among_given, ask_together, insert_many, upsert_many
+from messaging.rows import (
+    NOTHING,
+    among_given,
+    ask_together,
+    insert_many,
+    inserting,
+    upsert_many,
+)
 from messaging.sealing import from_json, to_json
 
 if TYPE_CHECKING:
@@ -661,6 +669,11 @@ class Store:
 
     def write_messages(self) -> None:
         """Write what is withdrawn, and then what is planned: the same may be said after all."""
+        for statement, values in self.planning():
+            self._conn.execute(statement, values)
+
+    def planning(self) -> list[tuple[TextClause, dict[str, list[Any]]]]:
+        """Write what is withdrawn; the statement that writes what is planned, if anything is."""
         if self._changed:
             self._conn.execute(
                 update(MESSAGE)
@@ -672,8 +685,8 @@ class Store:
                 ],
             )
         rows = [{name: getattr(m, name) for name in _MESSAGE} for m in self._new]
-        insert_many(self._conn, MESSAGE, rows, _OR_SAY_AFTER_ALL)
         self._changed, self._new = {}, []
+        return [inserting(MESSAGE, rows, _OR_SAY_AFTER_ALL)] if rows else []
 
     def _upsert(self, table: Table, values: dict[UUID, Any]) -> None:
         changed = [v for v in values.values() if v != self._before.get(v.id)]

@@ -43,9 +43,9 @@ def test_a_place_that_was_taken_since_it_was_seen_is_given_to_nobody_twice(
     looked: list[object] = []
     read = Store.mentors_of
 
-    def reading(store: Store, facility_id: UUID, *only: Any) -> dict[UUID, Mentor]:
+    def reading(store: Store, facility_id: UUID, *only: Any, **how: Any) -> dict[UUID, Mentor]:
         looked.append(only)
-        return read(store, facility_id, *only)
+        return read(store, facility_id, *only, **how)
 
     monkeypatch.setattr(Store, "roster", lambda store, facility_id: dict(seen))
     monkeypatch.setattr(Store, "mentors_of", reading)

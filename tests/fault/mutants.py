@@ -201,19 +201,19 @@ MUTANTS = (
         name="who is chosen from what was seen is not looked at again",
         breaks="G2",
         file="services/matching/placing.py",
-        line="                    if still == "
-        "{mentor_id: seen[mentor_id] for mentor_id in chosen}:",
-        bug="                    if still:",
+        line="                if still == {mentor_id: seen[mentor_id] for mentor_id in chosen}:",
+        bug="                if still:",
         tests="tests/component/test_rosters.py",
     ),
     Mutant(
         name="events are committed before what they tell of",
         breaks="G4",
         file="messaging/work.py",
-        line="        outbox.record(self.conn, self.participant.name, self.said, self.keys,"
-        " self.now, self.fresh)",
-        bug="        with self.participant.engine.begin() as own: outbox.record(own,"
-        " self.participant.name, self.said, self.keys, self.now, self.fresh)",
+        line="        outbox.record(self, behind=(*more, self.store.flush, self.timers.flush))",
+        bug="        mine = self.conn\n"
+        "        with self.participant.engine.begin() as self.conn: outbox.record(self, ())\n"
+        "        self.conn = mine\n"
+        "        for write in (*more, self.store.flush, self.timers.flush): write()",
         tests="tests/component/test_machine.py",
     ),
     Mutant(
