@@ -1,6 +1,7 @@
-"""A mail server and a text network that accept at once: ``python -m bench.peers SMTP_PORT PORT``.
+"""Two mail servers and a network for texts that accept at once: ``python -m bench.peers``, ports.
 
-They read no more than they must, so that the pace of a sender is its own and not the sandbox's.
+Two of them read no more than they must, so that the pace of a sender is its own; the second mail
+server is aiosmtpd, which keeps to the whole of the protocol as servers do.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import asyncio
 import re
 import sys
 from itertools import count
+from typing import Any
+
+from aiosmtpd.smtp import SMTP
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _SENT = count()
@@ -62,13 +66,24 @@ class TextPeer(asyncio.Protocol):
             )
 
 
-async def serve(mail_port: int, text_port: int) -> None:
-    """Both, until they are told to stop."""
+class _Accepts:
+    """What aiosmtpd does with a mail that it has read."""
+
+    async def handle_DATA(self, *_: Any) -> str:  # noqa: N802
+        """Keep nothing of it."""
+        return "250 yes"
+
+
+async def serve(mail_port: int, whole_mail_port: int, text_port: int) -> None:
+    """All of them, until they are told to stop."""
     loop = asyncio.get_running_loop()
     await loop.create_server(MailPeer, "127.0.0.1", mail_port)
+    await loop.create_server(
+        lambda: SMTP(_Accepts(), hostname="peer", loop=loop), "127.0.0.1", whole_mail_port
+    )
     await loop.create_server(TextPeer, "127.0.0.1", text_port)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve(*map(int, sys.argv[1:])))

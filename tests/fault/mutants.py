@@ -151,8 +151,8 @@ MUTANTS = (
         name="a consent that may be stale counts",
         breaks="G8",
         file="services/notifications/sender.py",
-        line="    .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), and_(_FREE, _HEARD)))",
-        bug="    .where(or_(MESSAGE.c.purpose.in_(NEVER_WAITS), _FREE))",
+        line="    .where(or_(among(MESSAGE.c.purpose, NEVER_WAITS), and_(_FREE, _HEARD)))",
+        bug="    .where(or_(among(MESSAGE.c.purpose, NEVER_WAITS), _FREE))",
         tests="tests/component/test_sending.py",
     ),
     Mutant(
