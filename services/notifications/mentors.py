@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, insert, select, update
@@ -260,6 +260,11 @@ def forget(work: Work, mentor_id: UUID) -> None:
 def hello_of(work: Work, mentor_id: UUID) -> str | None:
     """The hello that a mentor wrote."""
     words = work.conn.execute(select(HELLO.c.words).where(HELLO.c.mentor_id == mentor_id)).scalar()
+    return opened_hello(work, words)
+
+
+def opened_hello(work: Work, words: Any) -> str | None:
+    """The words of a hello, as its row keeps them; None where there is none any more."""
     opened = work.keys.open_as(str, from_json(words)) if words else None
     return opened if isinstance(opened, str) else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -49,7 +49,7 @@ from services.notifications.domain import (
 )
 from services.notifications.doubt import Doubt
 from services.notifications.letters import QUESTION_OF, Facts, LetterWriter
-from services.notifications.mentors import hello_of
+from services.notifications.mentors import opened_hello
 from services.notifications.planning import channels_of, hours_of, suppressed
 from services.notifications.retrying import next_channel_after
 from services.notifications.sequences import sequence
@@ -257,14 +257,25 @@ class Sender:
             return
         self._load(work, rows)
         addresses = {row.id: _address(work, row) for row in rows}
-        stopped = work.store.is_stopped(
-            self._token(row, address) for row in rows if (address := addresses[row.id])
-        )
+        stopped = self._look(work, rows, addresses)
         for row in rows:
             address = addresses[row.id]
             has_stopped = address is not None and self._token(row, address) in stopped
             yield from self._decide(work, row, address, leased, ends, has_stopped=has_stopped)
-        update_many(work.conn, MESSAGE, [one.as_columns() for one in leased], "id")
+        work.store.lease([one.as_columns() for one in leased])
+
+    def _look(
+        self, work: Work, rows: Sequence[Any], addresses: Mapping[UUID, str | None]
+    ) -> set[str]:
+        """Who has said stop, by the tokens of addresses, and what these messages show."""
+        known = work.store.assignments
+        about = [known[r.assignment_id] for r in rows if r.assignment_id in known]
+        shown = {r.assignment_id for r in rows if r.purpose in SHOWS_CARD}
+        tokens = [self._token(row, address) for row in rows if (address := addresses[row.id])]
+        stopped: set[str] = work.store.look_before_leaving(
+            tokens, shown, {assignment.mentor_id for assignment in about}
+        )
+        return stopped
 
     @staticmethod
     def _load(work: Work, rows: Sequence[Any]) -> None:
@@ -275,8 +286,6 @@ class Sender:
         about = {r.assignment_id for r in rows if r.assignment_id}
         known = work.store.assignments
         work.store.load_persons({known[i].mentor_id for i in about if i in known})
-        shown = {r.assignment_id for r in rows if r.purpose in SHOWS_CARD}
-        work.store.load_cards(shown)
 
     @staticmethod
     def _due(work: Work, once: Collection[str] | None) -> Sequence[Any]:
@@ -555,7 +564,7 @@ def _facts(work: Work, message: Message, address: str, facility: Facility) -> Fa
         card_id = work.store.cards.get(assignment.id)
     hello = None
     if assignment is not None and message.purpose == "introduction":
-        hello = hello_of(work, assignment.mentor_id)
+        hello = opened_hello(work, work.store.hellos.get(assignment.mentor_id))
     return Facts(
         message=message,
         address=address,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ from messaging.rows import (
     ask_together,
     insert_many,
     inserting,
+    update_many,
     upsert_many,
 )
 from messaging.sealing import from_json, to_json
@@ -336,6 +337,7 @@ _ASSIGNMENTS = select(ASSIGNMENT).where(among_given(ASSIGNMENT.c.client_id))
 _FACILITY = select(FACILITY).where(FACILITY.c.id == bindparam("id"))
 _STOPPED = select(STOPPED_ADDRESS.c.token).where(among_given(STOPPED_ADDRESS.c.token))
 _CARDS = select(CARD.c.assignment_id, CARD.c.id).where(among_given(CARD.c.assignment_id))
+_HELLOS = select(HELLO).where(among_given(HELLO.c.mentor_id))
 _QUESTIONS_AT_HAND = select(QUESTION).where(
     or_(
         and_(among_given(QUESTION.c.assignment_id), QUESTION.c.state != "closed"),
@@ -378,6 +380,9 @@ class Store:
         self._agreed: list[tuple[UUID, str, bool]] = []
         self.cards: dict[UUID, UUID] = {}
         self._cards: list[dict[str, Any]] = []
+        #: What mentors wrote of themselves, sealed, as far as it was looked at.
+        self.hellos: dict[UUID, Any] = {}
+        self._leased: list[Mapping[str, Any]] = []
 
     def load(self, events: Sequence[Event]) -> None:
         """Lock and read the persons whom these events are about or name."""
@@ -614,12 +619,28 @@ class Store:
         )
         return self._conn.execute(query.limit(1)).first() is not None
 
-    def load_cards(self, assignment_ids: Collection[UUID]) -> None:
-        """Read the cards of these assignments; one that is there already is no new one."""
-        if assignment_ids:
-            self.cards |= {card["assignment_id"]: card["id"] for card in self._cards}
-            rows = self._conn.execute(_CARDS, {"ids": list(assignment_ids)})
-            self.cards |= {row.assignment_id: row.id for row in rows}
+    def look_before_leaving(
+        self, tokens: Iterable[str], shown: Iterable[UUID], introducing: Iterable[UUID]
+    ) -> set[str]:
+        """Which of these addresses have said stop.
+
+        Read with it: the cards of assignments that are shown, where one that is there already is no
+        new one, and the hellos of mentors who are introduced.
+        """
+        stopped, cards, hellos = ask_together(
+            self._conn,
+            (_STOPPED, {"ids": list(tokens)}),
+            (_CARDS, {"ids": list(shown)}),
+            (_HELLOS, {"ids": list(introducing)}),
+        )
+        self.cards |= {card["assignment_id"]: card["id"] for card in self._cards}
+        self.cards |= {row.assignment_id: row.id for row in cards}
+        self.hellos |= {row.mentor_id: row.words for row in hellos}
+        return {row.token for row in stopped}
+
+    def lease(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Columns of messages that may leave once this is committed."""
+        self._leased += rows
 
     def add_card(self, **card: Any) -> None:
         """A card for an assignment, unless there is one."""
@@ -633,6 +654,7 @@ class Store:
         self._upsert(ASSIGNMENT, self.assignments)
         self._flush_questions()
         self.write_messages()
+        update_many(self._conn, MESSAGE, self._leased, "id")
 
     def _flush_persons(self) -> None:
         changed = [p for p in self.persons.values() if p != self._before.get(p.id)]
