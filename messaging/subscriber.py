@@ -26,8 +26,11 @@ from messaging.work import RACES, Participant, Work, new_traceparent
 
 log = logging.getLogger(__name__)
 
-#: How often the broker is told how far we are: that takes as long as a statement.
+#: How often the broker is told how far we are: that takes as long as a statement, and what was just
+#: committed is on its way meanwhile. So it is told when there is nothing to do.
 HINT_EVERY_SECONDS = 1.0
+#: How often while there is always something to do.
+HINT_WHEN_BUSY_SECONDS = 10.0
 
 
 class Subscriber:
@@ -60,7 +63,7 @@ class Subscriber:
         if self._begin_where_stored(records):
             return True
         if not records:
-            self._hint()
+            self._hint(HINT_EVERY_SECONDS)
             return False
         if self._fuse.is_blown:
             records = self._only_one(records)
@@ -71,7 +74,7 @@ class Subscriber:
             raise
         self._participant.wake()
         self._hints |= {place: group[-1].offset + 1 for place, group in _by_partition(records)}
-        self._hint()
+        self._hint(HINT_WHEN_BUSY_SECONDS)
         return True
 
     def close(self) -> None:
@@ -82,10 +85,10 @@ class Subscriber:
         """These partitions stand still; called by whoever watches, from another thread."""
         self._stalled = frozenset(places)
 
-    def _hint(self) -> None:
+    def _hint(self, every_seconds: float) -> None:
         """Tell the broker, now and then, how far we are."""
         now = time.monotonic()
-        if self._hints and now - self._hinted_at > HINT_EVERY_SECONDS:
+        if self._hints and now - self._hinted_at > every_seconds:
             hints, self._hints, self._hinted_at = self._hints, {}, now
             self._consumer.hint(hints)
             reached("batch.hinted")

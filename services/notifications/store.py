@@ -335,6 +335,9 @@ _PERSONS = select(PERSON).where(among_given(PERSON.c.id)).order_by(PERSON.c.id).
 _CONSENTS = select(CONSENT).where(among_given(CONSENT.c.client_id))
 _ASSIGNMENTS = select(ASSIGNMENT).where(among_given(ASSIGNMENT.c.client_id))
 _FACILITY = select(FACILITY).where(FACILITY.c.id == bindparam("id"))
+_THEIR_FACILITIES = select(FACILITY).where(
+    FACILITY.c.id.in_(select(PERSON.c.facility_id).where(among_given(PERSON.c.id)))
+)
 _STOPPED = select(STOPPED_ADDRESS.c.token).where(among_given(STOPPED_ADDRESS.c.token))
 _CARDS = select(CARD.c.assignment_id, CARD.c.id).where(among_given(CARD.c.assignment_id))
 _HELLOS = select(HELLO).where(among_given(HELLO.c.mentor_id))
@@ -372,6 +375,7 @@ class Store:
         self._unread_planned: set[UUID] = set()
         self._assignments_of: dict[UUID, dict[UUID, None]] = {}
         self._asked_about: dict[UUID, set[UUID]] = {}
+        self._facility_rows: dict[UUID, Any] = {}
         self._facilities: dict[UUID, Facility] = {}
         self._before: dict[UUID, Any] = {}
         self._planned: dict[UUID, Message] = {}
@@ -395,8 +399,12 @@ class Store:
             return
         self._come_to_hand(wanted)
         those = {"ids": wanted}
-        rows, consents, assignments = ask_together(
-            self._conn, (_PERSONS, those), (_CONSENTS, those), (_ASSIGNMENTS, those)
+        rows, consents, assignments, facilities = ask_together(
+            self._conn,
+            (_PERSONS, those),
+            (_CONSENTS, those),
+            (_ASSIGNMENTS, those),
+            (_THEIR_FACILITIES, those),
         )
         # Whoever is written to is told whom to call, who are sealed for the facility.
         owners = {owner for row in rows for owner in (row.id, row.facility_id) if owner}
@@ -404,6 +412,7 @@ class Store:
         for row in rows:
             person = self._person(row)
             self.persons[row.id] = self._before[row.id] = person
+        self._facility_rows |= {row.id: row for row in facilities}
         for row in consents:
             self.consents.setdefault(row.client_id, set()).add(row.channel)
         for row in assignments:
@@ -456,7 +465,9 @@ class Store:
         if facility_id is None:
             return None
         if facility_id not in self._facilities:
-            row = self._conn.execute(_FACILITY, {"id": facility_id}).first()
+            row = self._facility_rows.get(facility_id)
+            if row is None:
+                row = self._conn.execute(_FACILITY, {"id": facility_id}).first()
             if row is None:
                 return None
             people = self._work.open_as(FacilityPeople, from_json(row.people))
