@@ -18,8 +18,9 @@ Reader = Callable[[Any], Any]
 
 
 def reader_of(schema: Schema, build: Callable[..., Any]) -> Reader:
-    """Reads an object; raises ``TypeError``, ``ValueError`` or ``KeyError`` when it is not plain.
+    """Reads an object that is plain.
 
+    Raises ``TypeError``, ``ValueError`` or ``KeyError`` when it is not, or what a validator does.
     ``build`` makes the value and knows what stands for a field that is left out.
     """
     members = [

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import orjson
-from marshmallow import EXCLUDE, RAISE, Schema, post_load, validate
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, post_load, validate
 from marshmallow import fields as f
 
 from contracts.reading import Reader, reader_of
@@ -57,7 +57,8 @@ def _derived(cls: type[Any], unknown: str) -> _Schema:
     members["_build"] = post_load(build)
     members["Meta"] = type("Meta", (), {"unknown": unknown})
     schema: _Schema = type(f"{cls.__name__}Schema", (_Schema,), members)()
-    schema.directly = reader_of(schema, cls)
+    if unknown == EXCLUDE:
+        schema.directly = reader_of(schema, cls)
     return schema
 
 
@@ -128,7 +129,7 @@ def load(cls: type[Any], data: Any) -> Any:
     schema = schema_of(cls)
     try:
         return schema.directly(data)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, ValidationError):
         return schema.load(data)
 
 

@@ -59,6 +59,10 @@ class Turn:
     failing: bool = False
 
 
+#: A worker that is told to stop has heard it by then.
+HEARS_WITHIN_SECONDS = 1.0
+
+
 def collect_seldom() -> None:
     """Look for what refers to itself and nothing else seldom, and never among what is there now.
 
@@ -105,7 +109,9 @@ class Worker:
             thread.start()
         log.info("the worker runs", extra={"count": len(threads)})
         for thread in threads:
-            thread.join()
+            # A signal may be given to any thread, and is heard when this one next does something.
+            while thread.is_alive():
+                thread.join(HEARS_WITHIN_SECONDS)
         for close in self._closers:
             close()
         server.shutdown()

@@ -353,6 +353,10 @@ def _oldest_at(consumer: KafkaConsumer, behind: Mapping[TopicPartition, int]) ->
     return min(written.values())
 
 
+#: A broker that has not said a word by then is taken to be away.
+ANSWERS_WITHIN_SECONDS = 5.0
+
+
 def answers(server: str, seconds: float) -> bool:
     """Whether the broker at ``host:port`` speaks to us in time; never raises for one that is away.
 
@@ -416,6 +420,7 @@ def ensure_topics(servers: str, topics: Iterable[Topic], replication: int) -> li
 
 def bounds(servers: str, topic: str) -> dict[int, tuple[int, int]]:
     """Of each partition the offset of its first record, and that behind its last one."""
+    _assert_answers(servers)
     consumer = KafkaConsumer(
         bootstrap_servers=servers.split(","),
         api_version=API_VERSION,
@@ -496,7 +501,18 @@ def _record(raw: Any, topic_id: UUID, end: int) -> Record:
     )
 
 
+def _assert_answers(servers: str) -> None:
+    """Raise ``Unavailable`` while none of the brokers answers.
+
+    Of an admin client that gives up while it is made, kafka-python 3.0.12 leaves a thread behind
+    for ever, and a consumer does not give up at all.
+    """
+    if not any(answers(server, ANSWERS_WITHIN_SECONDS) for server in servers.split(",")):
+        raise Unavailable("the broker is away")
+
+
 def _admin(servers: str) -> KafkaAdminClient:
+    _assert_answers(servers)
     try:
         return KafkaAdminClient(
             bootstrap_servers=servers.split(","),

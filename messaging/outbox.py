@@ -12,7 +12,7 @@ import uuid_utils.compat as ids
 from sqlalchemy import null, select, text, union_all
 
 from contracts.event import Event, type_of
-from contracts.sealed import Sealed, sealed_fields
+from contracts.sealed import Destroyed, Sealed, sealed_fields
 from contracts.wire import written
 from messaging.rows import among_given, ask_together, insert_many
 from messaging.sealing import KeyView
@@ -126,7 +126,13 @@ def _after(event: Event, producer: str, known: _Known) -> list[list[Any]]:
 
 def _sealed(event: Event, event_id: UUID, keys: KeyView) -> Event:
     changes = dict(_seals(event, event_id, keys))
-    return replace(event, **changes) if changes else event
+    sealed = replace(event, **changes) if changes else event
+    for declared in sealed_fields(type(event)):
+        value = getattr(sealed, declared.name)
+        if not isinstance(value, Sealed | Destroyed | None):
+            # Whatever is not what was declared is not sealed, and would be read by everybody.
+            raise TypeError(f"{type_of(event)}.{declared.name} would travel unsealed")
+    return sealed
 
 
 def _seals(event: Event, event_id: UUID, keys: KeyView) -> Iterable[tuple[str, Sealed]]:

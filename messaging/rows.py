@@ -1,4 +1,4 @@
-"""Write many rows in one statement of constant length: a column is an array, unnested."""
+"""Many rows in one statement, whose columns are arrays, and many statements in one wait."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ def ask_together(
 ) -> list[list[Any]]:
     """The rows of each statement, none for one that has none, all sent and waited for at once.
 
-    They go ``behind`` what these write, for which nobody waits either. A transaction that begins
-    so is not waited for by itself.
+    They go ``behind`` what these write, for which nobody waits either.
 
     They are carried out one after the other, each seeing what those before it have locked or
     written. Statements are built once and kept; values travel as they are. Raises what the driver

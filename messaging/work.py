@@ -19,7 +19,7 @@ from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed, sealed_fields
 from messaging import outbox, shredding
 from messaging.points import reached
-from messaging.sealing import Keyring
+from messaging.sealing import Keyring, NotOurs
 from messaging.timers import Timers
 from messaging.unavailable import is_lost_race
 
@@ -130,7 +130,7 @@ class Work:
     def opened(self, event: Event, event_id: UUID) -> Event:
         """The event with those fields opened that are sealed for this service.
 
-        What it only keeps stays sealed, bound to where it must have come from.
+        What it only keeps stays sealed, if it says of itself that it belongs there.
         """
         changes: dict[str, Any] = {}
         for declared in sealed_fields(type(event)):
@@ -138,9 +138,15 @@ class Work:
             if declared.purpose not in self.participant.keyring.opens or value is None:
                 continue
             expected = outbox.bound_to(event_id, event, declared.name)
-            sealed = replace(value, bound=expected)
-            keeps = declared.content in self.participant.keeps
-            changes[declared.name] = sealed if keeps else self.open_as(declared.content, sealed)
+            if declared.content not in self.participant.keeps:
+                sealed = replace(value, bound=expected)
+                changes[declared.name] = self.open_as(declared.content, sealed)
+            elif (value.purpose, value.person, value.bound) != (
+                declared.purpose,
+                event.key,
+                expected,
+            ):
+                raise NotOurs("a sealed value does not belong where it stands")
         return replace(event, **changes) if changes else event
 
     def open_as(self, content: type[Result], sealed: Sealed) -> Result | Destroyed:

@@ -123,7 +123,7 @@ class Choice:
         self._rules = rules
         self._place = {one.mentor_id: place for place, one in enumerate(self._everyone)}
         self._let_through: dict[object, list[int]] = {}
-        self._points: dict[object, list[int]] = {}
+        self._points: dict[object, dict[int, int]] = {}
 
     def changed(self, candidate: Candidate) -> None:
         """A mentor who has taken a place since, or is being asked; all else is as it was."""
@@ -151,8 +151,7 @@ class Choice:
         left = self._let_through.get(alike)
         if left is None:
             left = list(range(len(everyone)))
-            for name in REQUIRED.keys() - PASSING:
-                allows = REQUIRED[name]
+            for allows in (allows for name, allows in REQUIRED.items() if name not in PASSING):
                 left = [place for place in left if allows(seeker, everyone[place], rules)]
             self._let_through[alike] = left
         for name in PASSING:
@@ -162,7 +161,7 @@ class Choice:
 
     def _best(self, seeker: Seeker, suitable: Sequence[int]) -> Candidate:
         everyone = self._everyone
-        lasting = [self._lasting(name, seeker) for name in LASTING]
+        lasting = [self._lasting(name, seeker, suitable) for name in LASTING]
         most, room = PREFERRED["room"]
         ranks = []
         for place in suitable:
@@ -175,14 +174,14 @@ class Choice:
         equals = [everyone[p] for p, rank in zip(suitable, ranks, strict=True) if rank == highest]
         return min(equals, key=lambda candidate: _lot(seeker, candidate))
 
-    def _lasting(self, name: str, seeker: Seeker) -> list[int]:
-        """Everybody's points of a part that do not change while places are taken."""
-        alike = name, LASTING[name](seeker)
-        points = self._points.get(alike)
-        if points is None:
-            most, share = PREFERRED[name]
-            points = [most * share(seeker, one, self._rules) // 1000 for one in self._everyone]
-            self._points[alike] = points
+    def _lasting(self, name: str, seeker: Seeker, suitable: Iterable[int]) -> dict[int, int]:
+        """The points of a part that do not change while places are taken, by mentor's place."""
+        points = self._points.setdefault((name, LASTING[name](seeker)), {})
+        most, share = PREFERRED[name]
+        for place in suitable:
+            if place not in points:
+                candidate = self._everyone[place]
+                points[place] = most * share(seeker, candidate, self._rules) // 1000
         return points
 
 

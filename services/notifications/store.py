@@ -636,7 +636,7 @@ class Store:
         """Which of these addresses have said stop.
 
         Read with it: the cards of assignments that are shown, where one that is there already is no
-        new one, and the hellos of mentors who are introduced.
+        new one, and the hellos of mentors who may be introduced.
         """
         stopped, cards, hellos = ask_together(
             self._conn,
@@ -650,7 +650,7 @@ class Store:
         return {row.token for row in stopped}
 
     def lease(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Columns of messages that may leave once this is committed."""
+        """Columns of messages that leave once this is committed; nothing may withdraw them now."""
         self._leased += rows
 
     def add_card(self, **card: Any) -> None:
@@ -664,7 +664,7 @@ class Store:
         self._flush_consents()
         self._upsert(ASSIGNMENT, self.assignments)
         self._flush_questions()
-        self.write_messages()
+        self._write_messages()
         update_many(self._conn, MESSAGE, self._leased, "id")
 
     def _flush_persons(self) -> None:
@@ -700,13 +700,16 @@ class Store:
         self._upsert(QUESTION, {i: q for i, q in changed.items() if q.state != "open"})
         self._upsert(QUESTION, {i: q for i, q in changed.items() if q.state == "open"})
 
-    def write_messages(self) -> None:
+    def _write_messages(self) -> None:
         """Write what is withdrawn, and then what is planned: the same may be said after all."""
         for statement, values in self.planning():
             self._conn.execute(statement, values)
 
     def planning(self) -> list[tuple[TextClause, dict[str, list[Any]]]]:
-        """Write what is withdrawn; the statement that writes what is planned, if anything is."""
+        """Write what is withdrawn; the statement that writes what is planned, if anything is.
+
+        Whoever asks has it carried out: the store keeps none of it.
+        """
         if self._changed:
             self._conn.execute(
                 update(MESSAGE)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from email import message_from_bytes
 from email.policy import default
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from contracts.intake import ContactDetails, FacilityChanged
+from contracts.matching import MentorAssigned
+from messaging.outbox import bound_to
+from messaging.sealing import NotOurs
+from messaging.work import Work, new_traceparent
 from services.intake.facilities import load_facilities
 from services.notifications.channels import Letter
 from services.notifications.channels.email import SmtpChannel
 from services.notifications.wording import PURPOSES
 from services.revealing import deny_listed
 from tests.component.test_check_ins import days_pass
+from tests.contract.record import an_example
 from tests.house import House
 
 FACILITY = """
@@ -70,6 +78,31 @@ def test_a_whole_story_gives_nothing_away(house: House, language: str, first: st
     assert PURPOSES.keys() == said
     assert {"sms", "email"} == {channel for channel, _ in house.network.letters}
     assert [] == [hit for one in house.network.letters for hit in _leaks(*one)]
+
+
+def test_what_is_not_what_was_declared_does_not_travel(house: House) -> None:
+    """A sealed field holds what it says, sealed, or the work that says it comes to nothing."""
+    told = replace(an_example(FacilityChanged), people=an_example(ContactDetails))
+
+    with pytest.raises(TypeError, match="people would travel unsealed"):
+        house.intake.transact(lambda work: [told])
+
+    assert [] == house.rows("intake", "SELECT body FROM outbox")
+
+
+@pytest.mark.parametrize("moved", [{"bound": "event/other"}, {"person": UUID(int=1)}])
+def test_what_is_only_kept_is_refused_where_it_does_not_belong(
+    house: House, moved: dict[str, Any]
+) -> None:
+    told, event_id = an_example(MentorAssigned), UUID(int=2)
+    bound = bound_to(event_id, told, "why")
+    fits = replace(told, why=replace(told.why, person=told.client_id, bound=bound))
+
+    with house.intake.engine.begin() as conn:
+        work = Work(house.intake, conn, new_traceparent())
+        assert fits == work.opened(fits, event_id)
+        with pytest.raises(NotOurs):
+            work.opened(replace(fits, why=replace(fits.why, **moved)), event_id)
 
 
 def test_the_scan_finds_a_leak() -> None:

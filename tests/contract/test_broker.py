@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from messaging.kafka import (
     KafkaBacklog,
     KafkaReader,
     KafkaWriter,
+    bounds,
     ensure_topics,
     read_to_the_end,
     topic_ids,
@@ -244,6 +246,19 @@ def test_a_broker_that_is_away_is_unavailable() -> None:
     assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
     with pytest.raises(Unavailable):
         memory.reader("g", ["t"]).poll(0)
+
+
+@pytest.mark.parametrize("asked", [lambda at: topic_ids(at, ["t"]), lambda at: bounds(at, "t")])
+def test_asking_a_kafka_that_is_away_leaves_no_thread_behind(
+    asked: Callable[[str], object],
+) -> None:
+    [port] = free_ports(1)
+    before = set(threading.enumerate())
+
+    with pytest.raises(Unavailable):
+        asked(f"127.0.0.1:{port}")
+
+    assert set() == set(threading.enumerate()) - before
 
 
 def test_a_kafka_that_is_away_is_unavailable_within_seconds() -> None:

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.choosing import (
+    LASTING,
     PART_TOLD,
+    PASSING,
     PREFERRED,
     REQUIRED,
     SOFT,
@@ -414,6 +416,8 @@ def test_many_chosen_for_in_turn_get_what_each_alone_would(
 
         assert choose(seeker, now.values(), rules) == answer
         if isinstance(answer, Chosen):
+            first = rank(seeker, now.values(), rules)[0]
+            assert (first.mentor_id, first.points) == (answer.mentor_id, answer.points)
             taken = now[answer.mentor_id]
             now[taken.mentor_id] = replace(taken, load=taken.load + 1, has_open_offer=rules.asks)
             choice.changed(now[taken.mentor_id])
@@ -534,6 +538,8 @@ def test_law_route_places_state_and_a_no_are_not_soft() -> None:
 def test_every_part_of_the_points_and_every_soft_rule_is_told() -> None:
     assert PREFERRED.keys() == PART_TOLD.keys()
     assert SOFT < REQUIRED.keys()
+    assert LASTING.keys() | {"room"} == PREFERRED.keys()
+    assert set(PASSING) < REQUIRED.keys()
 
 
 def test_a_mentor_without_places_is_judged_too() -> None:
