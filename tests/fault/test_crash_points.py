@@ -164,9 +164,8 @@ class Trials:
         # One that came by its point after all stands still now.
         process.send_signal(signal.SIGCONT)
         process.terminate()
-        # Once in a while the library waits for half a minute for what came while it stood still,
-        # and then for half a minute again.
-        process.wait(90)
+        # As long as a container is granted.
+        process.wait(30)
 
     def _has_passed(self, service: str, since: int) -> bool:
         with self.workers.log(service).open("rb") as log:
