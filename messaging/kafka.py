@@ -504,7 +504,7 @@ def _record(raw: Any, topic_id: UUID, end: int) -> Record:
 def _assert_answers(servers: str) -> None:
     """Raise ``Unavailable`` while none of the brokers answers.
 
-    Of an admin client that gives up while it is made, kafka-python 3.0.12 leaves a thread behind
+    Of an administrator that gives up while it is made, kafka-python 3.0.12 leaves a thread behind
     for ever, and a consumer does not give up at all.
     """
     if not any(answers(server, ANSWERS_WITHIN_SECONDS) for server in servers.split(",")):
