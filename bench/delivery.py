@@ -89,7 +89,7 @@ def _plan(folder: Path, count: int, now: datetime, channel: str) -> None:
     from services.intake.facilities import load_facilities
 
     built = intake.build()
-    load_facilities(built.desk, FACILITY.encode())
+    assert load_facilities(built.desk, FACILITY.encode())[1] == []
     worker = start(folder, "notifications")
     try:
         wait_for("notifications", "SELECT count(*) FROM facility", 1)

@@ -20,28 +20,23 @@ Reader = Callable[[Any], Any]
 def reader_of(schema: Schema, build: Callable[..., Any]) -> Reader:
     """Reads an object that is plain.
 
-    Raises ``TypeError``, ``ValueError`` or ``KeyError`` when it is not, or what a validator does.
+    Raises ``TypeError``, ``ValueError`` or ``KeyError`` when it is not.
     ``build`` makes the value and knows what stands for a field that is left out.
     """
-    members = [
-        (field.data_key or name, name, field.required, _reading(field))
-        for name, field in schema.load_fields.items()
-    ]
+    members = [(n, field.required, _reading(field)) for n, field in schema.load_fields.items()]
 
     def read(data: Any) -> Any:
         found = {}
-        for key, name, required, reading in members:
-            if required or key in data:
-                found[name] = reading(data[key])
+        for name, required, reading in members:
+            if required or name in data:
+                found[name] = reading(data[name])
         return build(**found)
 
     return _of(dict, read)
 
 
 def _reading(field: f.Field[Any]) -> Reader:
-    reading = _kind(field)
-    if field.validators:
-        reading = _judged(reading, field)
+    reading = _left_to_the_schema if field.validators else _kind(field)
     return _or_none(reading) if field.allow_none else reading
 
 
@@ -74,14 +69,9 @@ def _or_none(reading: Reader) -> Reader:
     return lambda value: None if value is None else reading(value)
 
 
-def _judged(reading: Reader, field: f.Field[Any]) -> Reader:
-    def read(value: Any) -> Any:
-        found = reading(value)
-        for validator in field.validators:
-            validator(found)
-        return found
-
-    return read
+def _left_to_the_schema(_: Any) -> Any:
+    """What has rules of its own is judged in one place alone."""
+    raise TypeError
 
 
 def _same(value: Any) -> Any:

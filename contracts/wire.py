@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import orjson
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, post_load, validate
+from marshmallow import EXCLUDE, RAISE, Schema, post_load, validate
 from marshmallow import fields as f
 
 from contracts.reading import Reader, reader_of
@@ -129,7 +129,7 @@ def load(cls: type[Any], data: Any) -> Any:
     schema = schema_of(cls)
     try:
         return schema.directly(data)
-    except (TypeError, ValueError, KeyError, ValidationError):
+    except (TypeError, ValueError, KeyError):
         return schema.load(data)
 
 

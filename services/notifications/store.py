@@ -426,8 +426,8 @@ class Store:
     def _come_to_hand(self, ids: Iterable[UUID]) -> None:
         """What these persons are asked, and what is planned about them, is not read yet."""
         fresh = {one for one in ids if one not in self._at_hand}
-        for unread in (self._at_hand, self._unread_asked, self._unread_planned):
-            unread |= fresh
+        for those in (self._at_hand, self._unread_asked, self._unread_planned):
+            those.update(fresh)
 
     def _know_questions(self) -> None:
         """Read, when it is first needed, what the persons at hand are asked and what about them."""
@@ -465,9 +465,8 @@ class Store:
         if facility_id is None:
             return None
         if facility_id not in self._facilities:
-            row = self._facility_rows.get(facility_id)
-            if row is None:
-                row = self._conn.execute(_FACILITY, {"id": facility_id}).first()
+            known = self._facility_rows.get(facility_id)
+            row = known or self._conn.execute(_FACILITY, {"id": facility_id}).first()
             if row is None:
                 return None
             people = self._work.open_as(FacilityPeople, from_json(row.people))

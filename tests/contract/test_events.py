@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
+from marshmallow.validate import Length
 
 from contracts.envelope import BadEnvelope, from_headers, to_headers
 from contracts.event import EVENTS
@@ -147,6 +149,20 @@ def test_what_is_well_formed_is_read_directly(shape: type[Any]) -> None:
     body = json.loads(json.dumps(dump(an_example(shape))))
 
     assert schema_of(shape).load(body) == schema_of(shape).directly(body)
+
+
+@dataclass(frozen=True)
+class _WithRules:
+    short: Annotated[str, Length(max=2)]
+    count: int
+
+
+def test_a_rule_that_is_broken_is_told_with_all_other_mistakes() -> None:
+    with pytest.raises(ValidationError) as error:
+        load(_WithRules, {"short": "long", "count": "many"})
+
+    assert {"short", "count"} == error.value.messages_dict.keys()
+    assert _WithRules("ok", 1) == load(_WithRules, {"short": "ok", "count": 1})
 
 
 @pytest.mark.parametrize("name", sorted(EVENTS))
