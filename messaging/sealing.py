@@ -3,6 +3,7 @@
 A person's public half seals, so every service can write to a purpose; the private half is
 wrapped by the purpose's master key, whose own private half only one service holds. Sealing is
 HPKE (RFC 9180): X25519, HKDF-SHA256, AES-256-GCM; ``info`` binds a value to where it belongs.
+What a service seals for itself needs no pair: a key derived from the private half does it.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Engine, TextClause, text
 
 from contracts.sealed import ERASED, PURPOSES, Destroyed, Sealed
@@ -29,6 +34,9 @@ from messaging.points import reached
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _VERSION = 1
+#: Begins what a service sealed for itself; base64, which HPKE's boxes are, has no dot.
+_OWN = "own."
+_NONCE_BYTES = 12
 #: What was opened is in memory for so long at most, whatever is destroyed elsewhere meanwhile.
 FORGET_AFTER_SECONDS = 600.0
 Content = TypeVar("Content")
@@ -57,6 +65,29 @@ class _Key:
     destroyed: bool
 
 
+class _Private:
+    """A person's private half, and the key by which whoever opens it seals for themselves."""
+
+    def __init__(self, raw: bytes, purpose: str, person: UUID) -> None:
+        self._raw = raw
+        info = f"own|{purpose}|{person}|{_VERSION}".encode()
+        self._own = AESGCM(HKDF(SHA256(), 32, salt=None, info=info).derive(raw))
+
+    @cached_property
+    def _half(self) -> X25519PrivateKey:
+        return X25519PrivateKey.from_private_bytes(self._raw)
+
+    def seal(self, plain: bytes, info: bytes) -> str:
+        nonce = os.urandom(_NONCE_BYTES)
+        return _OWN + base64.b64encode(nonce + self._own.encrypt(nonce, plain, info)).decode()
+
+    def open(self, box: str, info: bytes) -> bytes:
+        if not box.startswith(_OWN):
+            return _SUITE.decrypt(base64.b64decode(box), self._half, info)
+        own = base64.b64decode(box.removeprefix(_OWN))
+        return self._own.decrypt(own[:_NONCE_BYTES], own[_NONCE_BYTES:], info)
+
+
 class Keyring:
     """A service's way to the ``keys`` database, within the rights of its role."""
 
@@ -71,7 +102,7 @@ class Keyring:
             purpose: X25519PrivateKey.from_private_bytes(raw)
             for purpose, raw in master.private.items()
         }
-        self._unwrap = lru_cache(maxsize=20_000)(self._unwrapped)
+        self.unwrapped = lru_cache(maxsize=20_000)(self._unwrapped)
         #: What was opened, by its key's wrapped form: a look at the keys precedes every use.
         self.opened = lru_cache(maxsize=20_000)(self._open)
         #: When everything was last forgotten; whatever others keep of what was opened ends with it.
@@ -110,7 +141,7 @@ class Keyring:
 
     def forget(self) -> None:
         """Keep nothing of what was opened."""
-        self._unwrap.cache_clear()
+        self.unwrapped.cache_clear()
         self.opened.cache_clear()
         self.remembers_since = time.monotonic()
 
@@ -144,16 +175,16 @@ class Keyring:
         wrapped = _SUITE.encrypt(key.private_bytes_raw(), public, _wrap_info(purpose, person))
         return key.public_key().public_bytes_raw(), wrapped
 
-    def _unwrapped(self, purpose: str, person: UUID, wrapped: bytes) -> X25519PrivateKey:
+    def _unwrapped(self, purpose: str, person: UUID, wrapped: bytes) -> _Private:
         """A person's private half; remembered by its wrapped form, which destruction removes."""
         raw = _SUITE.decrypt(wrapped, self._private[purpose], _wrap_info(purpose, person))
-        return X25519PrivateKey.from_private_bytes(raw)
+        return _Private(raw, purpose, person)
 
     def _open(self, content: type[Any], wrapped: bytes, sealed: Sealed) -> Any:
-        private = self._unwrap(sealed.purpose, sealed.person, wrapped)
+        private = self.unwrapped(sealed.purpose, sealed.person, wrapped)
         info = _info(sealed.purpose, sealed.person, sealed.bound)
         try:
-            plain = orjson.loads(_SUITE.decrypt(base64.b64decode(sealed.box), private, info))
+            plain = orjson.loads(private.open(sealed.box, info))
         except (InvalidTag, ValueError) as error:
             raise NotOurs("a sealed value does not open where it stands") from error
         return plain if content is str else load(content, plain)

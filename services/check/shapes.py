@@ -55,8 +55,9 @@ PERSONAL = (
 )
 _PERSONAL = re.compile(PERSONAL)
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: What HPKE makes of the shortest value, in base64; nothing where the key was destroyed.
-BOX = "([A-Za-z0-9+/]{64,}={0,2})?"
+#: What HPKE makes of the shortest value, in base64, or what a service seals for itself; nothing
+#: where the key was destroyed.
+BOX = r"([A-Za-z0-9+/]{64,}={0,2}|own\.[A-Za-z0-9+/]{40,}={0,2})?"
 _BOX = re.compile(BOX)
 _SEALED = {"purpose", "person", "version", "bound", "box"}
 

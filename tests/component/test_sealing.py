@@ -1,0 +1,94 @@
+"""What is sealed opens where it belongs, for the service of its purpose, while its key is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.sealed import Destroyed, Sealed
+from messaging.sealing import KeyView, NotOurs, to_json
+from services.check.shapes import is_sealed
+from tests.house import House
+
+BOUND = "person/1/contact"
+WORDS = "Sam, after six"
+
+
+@pytest.fixture
+def person(house: House) -> UUID:
+    """Somebody whom intake gave keys."""
+    made = uuid4()
+    house.intake.keyring.make([made])
+    return made
+
+
+def _own(house: House, person: UUID) -> Sealed:
+    """Sealed by the service that opens it."""
+    keyring = house.notifications.keyring
+    key = keyring.fetch({"contact": [person]})["contact", person]
+    assert key.wrapped is not None
+    private = keyring.unwrapped("contact", person, key.wrapped)
+    box = private.seal(b'"Sam, after six"', f"contact|{person}|1|{BOUND}".encode())
+    return Sealed(purpose="contact", person=person, version=1, bound=BOUND, box=box)
+
+
+def _others(house: House, person: UUID) -> Sealed:
+    """Sealed by a service that cannot open it."""
+    return house.intake.keyring.view().seal(WORDS, "contact", person, BOUND)
+
+
+def _view(house: House) -> KeyView:
+    return house.notifications.keyring.view()
+
+
+@pytest.mark.parametrize("sealed_by", [_own, _others])
+def test_it_opens_for_the_service_of_its_purpose_alone(
+    house: House, person: UUID, sealed_by: Callable[[House, UUID], Sealed]
+) -> None:
+    sealed = sealed_by(house, person)
+
+    assert _view(house).open_as(str, sealed) == WORDS
+    assert is_sealed(to_json(sealed), "contact", person, BOUND)
+    for other in (house.intake, house.matching):
+        with pytest.raises(NotOurs):
+            other.keyring.view().open_as(str, sealed)
+
+
+@pytest.mark.parametrize("sealed_by", [_own, _others])
+def test_it_opens_nowhere_else_and_not_when_it_was_altered(
+    house: House, person: UUID, sealed_by: Callable[[House, UUID], Sealed]
+) -> None:
+    sealed, somebody = sealed_by(house, person), uuid4()
+    house.intake.keyring.make([somebody])
+    view = _view(house)
+
+    for altered in (
+        replace(sealed, bound="person/2/contact"),
+        replace(sealed, person=somebody),
+        replace(sealed, box=sealed.box[:-8]),
+        replace(sealed, box=sealed.box[:8]),
+        replace(sealed, box="own." + sealed.box.removeprefix("own.")[4:]),
+        replace(sealed, box=sealed.box.removeprefix("own.")[4:]),
+    ):
+        with pytest.raises(NotOurs):
+            view.open_as(str, altered)
+
+
+@pytest.mark.parametrize("sealed_by", [_own, _others])
+def test_it_is_gone_with_its_key(
+    house: House, person: UUID, sealed_by: Callable[[House, UUID], Sealed]
+) -> None:
+    sealed = sealed_by(house, person)
+    assert _view(house).open_as(str, sealed) == WORDS
+
+    house.intake.keyring.destroy([person])
+
+    assert _view(house).open_as(str, sealed) == Destroyed()
+
+
+def test_the_same_words_never_look_the_same(house: House, person: UUID) -> None:
+    for sealed_by in (_own, _others):
+        assert sealed_by(house, person).box != sealed_by(house, person).box
