@@ -209,18 +209,13 @@ class KeyView:
     def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
         """Seal a dataclass or what is JSON-able; nothing is kept where the key is destroyed."""
         key = self._key(purpose, person)
-        box = b""
-        if not key.destroyed:
+        box, info = "", _info(purpose, person, bound)
+        if key.wrapped is not None:
+            box = self._keyring.unwrapped(purpose, person, key.wrapped).seal(written(value), info)
+        elif not key.destroyed:
             public = X25519PublicKey.from_public_bytes(key.public)
-            info = _info(purpose, person, bound)
-            box = _SUITE.encrypt(written(value), public, info)
-        return Sealed(
-            purpose=purpose,
-            person=person,
-            version=_VERSION,
-            bound=bound,
-            box=base64.b64encode(box).decode(),
-        )
+            box = base64.b64encode(_SUITE.encrypt(written(value), public, info)).decode()
+        return Sealed(purpose=purpose, person=person, version=_VERSION, bound=bound, box=box)
 
     def open_as(self, content: type[Content], sealed: Sealed) -> Content | Destroyed:
         """The frozen dataclass or the text inside, or ``Destroyed``.

@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The version that may run beside this one: its commit.
 EARLIER = (Path(__file__).parent / "earlier_commit").read_text().strip()
 CODE = ("contracts", "messaging", "hosting", "services")
+MIGRATION = re.compile(r"migrations/[0-9][^/]*\.py$")
 #: What code that does not know of it stumbles over; a later release does it, when none is left.
 CONTRACTS = re.compile(
     r"\bDROP (TABLE|COLUMN|VIEW)|\bRENAME\b|\bALTER COLUMN\b"
@@ -64,16 +65,20 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_migrations_since_only_add() -> None:
-    before = _git("ls-tree", "-r", "--name-only", EARLIER).decode().splitlines()
-    since = {
-        path
-        for path in ROOT.glob("*/**/*migrations/[0-9]*.py")
-        if str(path.relative_to(ROOT)) not in before
-    }
+    listed = _git("ls-tree", "-r", "--name-only", EARLIER).decode().splitlines()
+    before = {ROOT / path for path in listed if MIGRATION.search(path)}
+    now = set(ROOT.glob("*/**/*migrations/[0-9]*.py"))
 
-    assert since
+    assert before
     assert {} == {
-        path.name: found.group() for path in since if (found := CONTRACTS.search(path.read_text()))
+        path.name: path.read_text()
+        for path in before
+        if path.read_bytes() != _git("show", f"{EARLIER}:{path.relative_to(ROOT)}")
+    }
+    assert {} == {
+        path.name: found.group()
+        for path in now - before
+        if (found := CONTRACTS.search(path.read_text()))
     }
 
 
