@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -138,12 +138,24 @@ def _email(source: _Source, values: Mapping[str, str]) -> Rendered:
 
 def _html(subject: str, text: str, links: set[str], language: str) -> str:
     # Only links of ours become links: a name that looks like an address stays plain text.
-    borders = re.compile(f"({'|'.join(map(re.escape, sorted(links, key=len, reverse=True)))})")
+    longest_first = sorted(links, key=len, reverse=True)
     paragraphs = [
-        [borders.split(line) for line in paragraph.splitlines()]
+        [list(_parted(line, longest_first)) for line in paragraph.splitlines()]
         for paragraph in text.strip().split("\n\n")
     ]
     return _layout().render(subject=subject, paragraphs=paragraphs, links=links, language=language)
+
+
+def _parted(line: str, links: Sequence[str]) -> Iterator[str]:
+    """What stands between the links, and the links; nothing compiles a pattern for each message."""
+    if not links:
+        yield line
+        return
+    link, *shorter = links
+    for number, between in enumerate(line.split(link)):
+        if number:
+            yield link
+        yield from _parted(between, shorter)
 
 
 def _tidy(name: str, value: str) -> str:

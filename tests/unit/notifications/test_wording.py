@@ -228,6 +228,17 @@ def test_the_page_of_an_email_fetches_nothing(purpose: str) -> None:
     assert not re.search(r"<(?:img|script|link|iframe|form)|src=|url\(|@import", page)
 
 
+def test_a_link_that_begins_like_another_is_whole() -> None:
+    """Wherever either stands, what it leads to is all of it."""
+    links = {name: ORDINARY["link"] + more for name, more in (("link", ""), ("answer_link", "/a"))}
+
+    page = render("quiet", "email", "en", ORDINARY | links).html or ""
+
+    led_to = re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', page)
+    assert set(links.values()) <= {href for href, _ in led_to}
+    assert all(href == said for href, said in led_to)
+
+
 def test_an_address_in_a_name_does_not_become_a_link() -> None:
     rendered = render("first", "email", "en", ORDINARY | {"called": "https://evil.example"})
 
