@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from email import message_from_bytes
 from email.errors import MessageError
-from email.policy import default
+from email.policy import compat32, default
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.notifications.channels import Letter, Outcome
-from services.notifications.channels.email import SmtpChannel
+from services.notifications.channels.email import WIRE, SmtpChannel
 
 
 class _Agreeable(StreamRequestHandler):
@@ -80,7 +83,7 @@ def test_what_is_written_is_read_the_same_and_travels_as_ascii() -> None:
         message_id="m-1",
         to="sam@example.org",
         subject="Una nota de Peña " + "y más " * 20,
-        text="Hola, Peña.\n.\n" + "sin fin " * 200,
+        text="Hola, Peña.\n.\n--=_part\n--=_part--\n" + "sin fin " * 200,
         html="<p>Peña</p>",
     )
     wire = SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example").on_the_wire(letter)
@@ -92,6 +95,29 @@ def test_what_is_written_is_read_the_same_and_travels_as_ascii() -> None:
     assert letter.subject == read["Subject"]
     assert letter.text + "\n" == (text.get_content().replace("\r\n", "\n") if text else None)
     assert letter.html == (html.get_content().strip() if html else None)
+
+
+@given(st.text(max_size=90) | st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+def test_a_header_that_fits_on_its_line_is_written_as_the_library_writes_it(value: str) -> None:
+    def written(policy: Any) -> bytes | type[Exception]:
+        try:
+            return bytes(policy.fold_binary("Subject", value))
+        except (UnicodeError, MessageError) as error:
+            return type(error)
+
+    assert written(compat32.clone(linesep="\r\n")) == written(WIRE)
+
+
+def test_a_sender_may_have_a_name() -> None:
+    letter = Letter(message_id="m-1", to="sam@example.org", subject="Hello", text="Hello")
+    channel = SmtpChannel(host="127.0.0.1", port=25, sender="Bridge <relay@bridge.example>")
+
+    read = message_from_bytes(channel.on_the_wire(letter), policy=default)
+
+    assert ("Bridge <relay@bridge.example>", "<m-1@bridge.example>") == (
+        read["From"],
+        read["Message-ID"],
+    )
 
 
 def test_a_header_of_two_lines_leaves_with_nobody() -> None:
