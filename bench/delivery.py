@@ -73,14 +73,15 @@ def _hand_over(folder: Path, count: int, mail_ports: dict[str, str]) -> None:
 def _compare(
     folder: Path, count: int, now: datetime, channel: str, bare: Callable[[int], float], name: str
 ) -> None:
-    _plan(folder, count, now, channel)
-    before = bare(count)
-    rate, cpu = _product(folder, count)
-    loop = (before + bare(count)) / 2
-    print(
-        f"{name}: bare loop {loop:.0f}/s, product {rate:.0f}/s, of which"
-        f" {cpu:.0f} us CPU in its worker, ratio {rate / loop:.2f} (aim >= {AIM})"
-    )
+    for workers in sorted({1, os.cpu_count() or 1}):
+        _plan(folder, count, now, channel)
+        before = bare(count)
+        rate, cpu = _product(folder, count, workers)
+        loop = (before + bare(count)) / 2
+        print(
+            f"{name}: bare loop {loop:.0f}/s, product {rate:.0f}/s with {workers} workers, which"
+            f" take {cpu:.0f} us CPU, ratio {rate / loop:.2f} (aim >= {AIM})"
+        )
 
 
 def _plan(folder: Path, count: int, now: datetime, channel: str) -> None:
@@ -109,21 +110,25 @@ def _move_due(by: str) -> None:
     engine.dispose()
 
 
-def _product(folder: Path, count: int) -> tuple[float, float]:
+def _product(folder: Path, count: int, workers: int) -> tuple[float, float]:
     """Messages a second from the first batch that was recorded to the last, and CPU of each."""
     last = the_one(
         "notifications", "SELECT coalesce(max(handed_over_at), '-infinity')::text FROM message"
     )
     handed = f"FROM message WHERE state = 'handed_over' AND handed_over_at > '{last}'"
     _move_due("interval '-1 day'")
-    worker = start(folder, "notifications", "services", "worker", "notifications")
+    running = []
+    for port in free_ports(workers):
+        os.environ["NOTIFICATIONS_WORKER_METRICS_PORT"] = str(port)
+        running.append(start(folder, "notifications", "services", "worker", "notifications"))
     try:
         wait_for("notifications", f"SELECT count(*) {handed}", BATCH)
-        used = cpu_seconds(worker.pid)
+        used = sum(cpu_seconds(worker.pid) for worker in running)
         wait_for("notifications", f"SELECT count(*) {handed}", count, seconds=300)
-        used = cpu_seconds(worker.pid) - used
+        used = sum(cpu_seconds(worker.pid) for worker in running) - used
     finally:
-        stop(worker)
+        for worker in running:
+            stop(worker)
     spent = "extract(epoch FROM max(handed_over_at) - min(handed_over_at))"
     seconds = float(the_one("notifications", f"SELECT {spent} {handed}"))
     return (count - BATCH) / seconds, 1e6 * used / count
