@@ -219,9 +219,9 @@ MUTANTS = (
     Mutant(
         name="an answer is given before what it says is safe",
         breaks="G1",
-        file="messaging/work.py",
-        line="                    work.finish()",
-        bug="                    pass",
+        file="services/intake/commands.py",
+        line="            accepted.append(visit.accepted())",
+        bug="            accepted.append(visit.accepted()); work.finish = lambda *more: None",
         tests="tests/component/test_api_door.py",
     ),
     Mutant(
