@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -37,16 +36,23 @@ def _others(house: House, person: UUID) -> Sealed:
     return house.intake.keyring.view().seal(WORDS, "contact", person, BOUND)
 
 
+SEALED_BY = (_own, _others)
+
+
+@pytest.fixture(params=SEALED_BY)
+def sealed(request: pytest.FixtureRequest, house: House, person: UUID) -> Sealed:
+    """The words, sealed in either way."""
+    made: Sealed = request.param(house, person)
+    return made
+
+
 def _view(house: House) -> KeyView:
     return house.notifications.keyring.view()
 
 
-@pytest.mark.parametrize("sealed_by", [_own, _others])
 def test_it_opens_for_the_service_of_its_purpose_alone(
-    house: House, person: UUID, sealed_by: Callable[[House, UUID], Sealed]
+    house: House, person: UUID, sealed: Sealed
 ) -> None:
-    sealed = sealed_by(house, person)
-
     assert _view(house).open_as(str, sealed) == WORDS
     assert is_sealed(to_json(sealed), "contact", person, BOUND)
     for other in (house.intake, house.matching):
@@ -54,11 +60,8 @@ def test_it_opens_for_the_service_of_its_purpose_alone(
             other.keyring.view().open_as(str, sealed)
 
 
-@pytest.mark.parametrize("sealed_by", [_own, _others])
-def test_it_opens_nowhere_else_and_not_when_it_was_altered(
-    house: House, person: UUID, sealed_by: Callable[[House, UUID], Sealed]
-) -> None:
-    sealed, somebody = sealed_by(house, person), uuid4()
+def test_it_opens_nowhere_else_and_not_when_it_was_altered(house: House, sealed: Sealed) -> None:
+    somebody = uuid4()
     house.intake.keyring.make([somebody])
     view = _view(house)
 
@@ -74,11 +77,7 @@ def test_it_opens_nowhere_else_and_not_when_it_was_altered(
             view.open_as(str, altered)
 
 
-@pytest.mark.parametrize("sealed_by", [_own, _others])
-def test_it_is_gone_with_its_key(
-    house: House, person: UUID, sealed_by: Callable[[House, UUID], Sealed]
-) -> None:
-    sealed = sealed_by(house, person)
+def test_it_is_gone_with_its_key(house: House, person: UUID, sealed: Sealed) -> None:
     assert _view(house).open_as(str, sealed) == WORDS
 
     house.intake.keyring.destroy([person])
@@ -87,5 +86,5 @@ def test_it_is_gone_with_its_key(
 
 
 def test_the_same_words_never_look_the_same(house: House, person: UUID) -> None:
-    for sealed_by in (_own, _others):
+    for sealed_by in SEALED_BY:
         assert sealed_by(house, person).box != sealed_by(house, person).box

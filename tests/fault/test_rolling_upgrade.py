@@ -70,6 +70,7 @@ def test_migrations_since_only_add() -> None:
     now = set(ROOT.glob("*/**/*migrations/[0-9]*.py"))
 
     assert before
+    assert set() == before - now
     assert {} == {
         path.name: path.read_text()
         for path in before
