@@ -15,8 +15,8 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
-from typing import Any, TypeVar
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
@@ -65,27 +65,27 @@ class _Key:
     destroyed: bool
 
 
-class _Private:
-    """A person's private half, and the key by which whoever opens it seals for themselves."""
+class _Private(NamedTuple):
+    """A person's private half, and the key by which whoever opens it seals for themselves.
 
-    def __init__(self, raw: bytes, purpose: str, person: UUID) -> None:
-        self._raw = raw
-        info = f"own|{purpose}|{person}|{_VERSION}".encode()
-        self._own = AESGCM(HKDF(SHA256(), 32, salt=None, info=info).derive(raw))
+    Thousands are remembered, so they are kept raw: a cipher made of one takes 2.4 KB and 1.4 us.
+    """
 
-    @cached_property
-    def _half(self) -> X25519PrivateKey:
-        return X25519PrivateKey.from_private_bytes(self._raw)
+    half: bytes
+    own: bytes
 
     def seal(self, plain: bytes, info: bytes) -> str:
         nonce = os.urandom(_NONCE_BYTES)
-        return _OWN + base64.b64encode(nonce + self._own.encrypt(nonce, plain, info)).decode()
+        return (
+            _OWN + base64.b64encode(nonce + AESGCM(self.own).encrypt(nonce, plain, info)).decode()
+        )
 
     def open(self, box: str, info: bytes) -> bytes:
         if not box.startswith(_OWN):
-            return _SUITE.decrypt(base64.b64decode(box), self._half, info)
+            half = X25519PrivateKey.from_private_bytes(self.half)
+            return _SUITE.decrypt(base64.b64decode(box), half, info)
         own = base64.b64decode(box.removeprefix(_OWN))
-        return self._own.decrypt(own[:_NONCE_BYTES], own[_NONCE_BYTES:], info)
+        return AESGCM(self.own).decrypt(own[:_NONCE_BYTES], own[_NONCE_BYTES:], info)
 
 
 class Keyring:
@@ -177,8 +177,9 @@ class Keyring:
 
     def _unwrapped(self, purpose: str, person: UUID, wrapped: bytes) -> _Private:
         """A person's private half; remembered by its wrapped form, which destruction removes."""
-        raw = _SUITE.decrypt(wrapped, self._private[purpose], _wrap_info(purpose, person))
-        return _Private(raw, purpose, person)
+        half = _SUITE.decrypt(wrapped, self._private[purpose], _wrap_info(purpose, person))
+        own = HKDF(SHA256(), 32, salt=None, info=_own_info(purpose, person)).derive(half)
+        return _Private(half, own)
 
     def _open(self, content: type[Any], wrapped: bytes, sealed: Sealed) -> Any:
         private = self.unwrapped(sealed.purpose, sealed.person, wrapped)
@@ -321,3 +322,7 @@ def _info(purpose: str, person: UUID, bound: str) -> bytes:
 
 def _wrap_info(purpose: str, person: UUID) -> bytes:
     return f"wrap|{purpose}|{person}|{_VERSION}".encode()
+
+
+def _own_info(purpose: str, person: UUID) -> bytes:
+    return f"own|{purpose}|{person}|{_VERSION}".encode()
