@@ -25,6 +25,9 @@ from services.intake.store import DISCHARGE
 WITHIN = timedelta(seconds=60)
 #: So many discharges are compared at a time.
 SLICE = 5_000
+#: So many that are nowhere are remembered at most, and counted; memory must not grow while the
+#: broker is away, and what to do is the same for more.
+MOST = 10_000
 
 _PLACED = Table("placed", MetaData(), Column("client_id", Uuid), Column("state", Text))
 _OPEN = (
@@ -63,7 +66,7 @@ class Conserving:
         self._others = {"matching": matching, "notifications": notifications}
         self._clock = clock
         self._beyond = _FIRST
-        #: Since when each discharge is nowhere.
+        #: Since when a discharge is nowhere.
         self._nowhere: dict[UUID, float] = {}
 
     def step(self) -> bool:
@@ -85,7 +88,9 @@ class Conserving:
         for gone in [one for one in self._nowhere if self._beyond < one <= until]:
             if gone not in still:
                 del self._nowhere[gone]
-        self._nowhere |= {one: self._nowhere.get(one, now) for one in still}
+        for one in sorted(still - self._nowhere.keys()):
+            if len(self._nowhere) < MOST:
+                self._nowhere[one] = now
         self._beyond = until if len(rows) == SLICE else _FIRST
         long_ago = now - WITHIN.total_seconds()
         metrics.UNPLACED.set(sum(since <= long_ago for since in self._nowhere.values()))

@@ -37,7 +37,8 @@ OLDEST_DISCHARGE = Gauge(
 )
 UNPLACED = Gauge(
     "intake_unplaced_discharges",
-    "Discharges that are open here and have been nowhere in the other databases for a minute.",
+    "Discharges that are open here and have been nowhere in the other databases for a minute; "
+    "10,000 means so many or more.",
     multiprocess_mode="max",
 )
 OVERDUE_PLACING = Gauge(

@@ -119,11 +119,7 @@ def test_who_is_parked_waits_where_people_can_see_it(
     assert story["client_id"] == str(key)
 
 
-def test_all_are_compared_however_many_they_are(
-    center: House, compare: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conserving, "SLICE", 2)
-    monkeypatch.setattr(conserving, "_OPEN", conserving._OPEN.limit(2))
+def _five_are_lost(center: House) -> None:
     for number in range(5):
         center.register(
             facility="south", record_number=f"R-{number}", mobile=f"+150355501{number}0"
@@ -132,7 +128,33 @@ def test_all_are_compared_however_many_they_are(
     with center.matching.engine.begin() as conn:
         conn.execute(text("DELETE FROM assignment"))
 
+
+def test_all_are_compared_however_many_they_are(
+    center: House, compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conserving, "SLICE", 2)
+    monkeypatch.setattr(conserving, "_OPEN", conserving._OPEN.limit(2))
+    _five_are_lost(center)
+
     assert [0, 5] == [compare(), compare(later=61)]
+
+
+def test_more_than_are_remembered_are_counted_when_there_is_room(
+    center: House, compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conserving, "MOST", 3)
+    _five_are_lost(center)
+    assert [0, 3] == [compare(), compare(later=61)]
+
+    with center.intake.engine.begin() as conn:
+        conn.execute(
+            text(
+                "UPDATE discharge SET state = 'closed'"
+                " WHERE id IN (SELECT id FROM discharge ORDER BY id LIMIT 3)"
+            )
+        )
+
+    assert [0, 2] == [compare(later=62), compare(later=124)]
 
 
 def test_intake_sees_nothing_else_of_the_others(center: House) -> None:
