@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
+from weakref import proxy
 
 from sqlalchemy import Connection, Engine
 
@@ -111,7 +112,9 @@ class Work:
         self.afterwards: list[Callable[[], object]] = []
         #: What was opened and from what, by identity; the value is kept so that its id stays its.
         self._seals: dict[int, tuple[Any, Sealed]] = {}
-        self.store: Any = participant.open_store(self)
+        #: It must not keep what it belongs to: what was opened here would stay in memory, with
+        #: all rows and events, until somebody looks for what refers to itself and nothing else.
+        self.store: Any = participant.open_store(proxy(self))
 
     def react(self, event: Event) -> None:
         """Let the service's handlers of this event say what follows from it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -9,6 +10,7 @@ import pytest
 
 from contracts.sealed import Destroyed, Sealed
 from messaging.sealing import KeyView, NotOurs, to_json
+from messaging.work import Work
 from services.check.shapes import is_sealed
 from tests.house import House
 
@@ -88,3 +90,17 @@ def test_it_is_gone_with_its_key(house: House, person: UUID, sealed: Sealed) -> 
 def test_the_same_words_never_look_the_same(house: House, person: UUID) -> None:
     for sealed_by in SEALED_BY:
         assert sealed_by(house, person).box != sealed_by(house, person).box
+
+
+def test_what_was_opened_goes_with_the_work_that_opened_it(center: House) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        center.register(facility="south")
+        center.settle()
+        left = [one for one in gc.get_objects() if type(one) is Work]
+    finally:
+        gc.enable()
+
+    assert center.rows("notifications", "SELECT id FROM message")
+    assert not left
