@@ -97,7 +97,8 @@ class Evidence:
 
     ``now`` is by the clock of the domain, ``read_at`` by that of the machines. ``in_kafka`` is
     None where no broker could be read, ``delivered`` where there is no sandbox, ``erased`` and
-    ``zones`` where the keys are not at hand.
+    ``zones`` where the keys are not at hand. ``known`` are the assignments that go on for
+    notifications.
     """
 
     now: datetime
@@ -108,6 +109,7 @@ class Evidence:
     facilities: frozenset[UUID] = frozenset()
     tasks: Sequence[Row] = ()
     assignments: Sequence[Row] = ()
+    known: Sequence[Row] = ()
     capacities: Mapping[UUID, int] = field(default_factory=dict)
     messages: Sequence[Row] = ()
     persons: Sequence[Row] = ()

@@ -1,4 +1,7 @@
-"""G2: each discharge is in one place, never with two mentors, and no mentor is over capacity."""
+"""G2: each discharge is in one place, never with two mentors, and no mentor is over capacity.
+
+The place is the same for whoever chooses mentors and whoever writes to them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.check.evidence import GRACE, Evidence, Said, Verdict
+from services.check.evidence import GRACE, Evidence, Said, Verdict, given_up
 
 _PLACED = {
     "AssignmentOffered": "offered",
@@ -85,10 +88,11 @@ def judge_places(evidence: Evidence) -> Verdict:
         if count > 1:
             broken.append(f"client {client_id} has {count} active assignments")
     broken += _over_capacity(evidence)
+    broken += _known_otherwise(evidence)
     return Verdict(
         guarantee="G2",
         says="every discharge is in one place, with one mentor at most, none over capacity",
-        checked=len(evidence.discharges) + len(evidence.assignments),
+        checked=len(evidence.discharges) + len(evidence.assignments) + len(evidence.known),
         violations=tuple(broken),
     )
 
@@ -116,3 +120,25 @@ def _over_capacity(evidence: Evidence) -> Iterator[str]:
             load += step
             if step > 0 and load > capacity and at >= since.get(mentor_id, _LONG_AGO):
                 yield f"mentor {mentor_id} was given client {load} of {capacity} at {at:%H:%M:%S}"
+
+
+def _known_otherwise(evidence: Evidence) -> Iterator[str]:
+    """Assignments that go on in matching alone, or for those alone who write to the mentor.
+
+    What waits in notifications is judged as waiting, and so is a topic that is held there.
+    """
+    if evidence.held.get("notifications"):
+        return
+    waits = {row.key for row in evidence.early.get("notifications", ())}
+    aside = evidence.parked | waits | given_up(evidence, "notifications")
+    rows = {row["id"]: row for row in evidence.assignments}
+    known = {row["id"] for row in evidence.known}
+    for one in (*evidence.assignments, *evidence.known):
+        if aside.intersection((one["client_id"], one["mentor_id"])):
+            continue
+        row = rows.get(one["id"])
+        goes_on = row is not None and row["ended_at"] is None
+        since = (row["began_at"] if goes_on else row["ended_at"]) if row is not None else None
+        if goes_on != (one["id"] in known) and evidence.is_old(since or _LONG_AGO):
+            where = "matching" if goes_on else "notifications"
+            yield f"assignment {one['id']} goes on in {where} alone"

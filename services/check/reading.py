@@ -48,6 +48,7 @@ _ROWS = {
     "tasks": "SELECT kind, about, owner, done_at FROM task",
     "assignments": "SELECT id, client_id, mentor_id, coalesce(offered_at, assigned_at) AS began_at,"
     " ended_at FROM assignment",
+    "known": "SELECT id, client_id, mentor_id FROM assignment WHERE state <> 'ended'",
     "capacities": "SELECT id, capacity FROM mentor",
     "messages": "SELECT id, once, purpose, recipient, person_id, subject_id, discharge_id,"
     " assignment_id, facility_id, channel, is_answer, state, provider_id, first_due_at, due_at,"
@@ -58,7 +59,7 @@ _OF_ALL = ("parked", "held", "timers", "early", "behind")
 _OWN = {
     "intake": ("discharges", "facilities", "tasks"),
     "matching": ("assignments", "capacities"),
-    "notifications": ("messages", "persons"),
+    "notifications": ("messages", "persons", "known"),
 }
 T = TypeVar("T")
 
@@ -105,6 +106,7 @@ def gather(
         facilities=frozenset(row["id"] for row in own["facilities"]),
         tasks=own["tasks"],
         assignments=own["assignments"],
+        known=own["known"],
         capacities={row["id"]: row["capacity"] for row in own["capacities"]},
         messages=own["messages"],
         persons=own["persons"],

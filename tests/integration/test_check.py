@@ -89,6 +89,15 @@ PLANTED: dict[str, tuple[set[str], Callable[[House], None]]] = {
         _sql("intake", "UPDATE discharge SET state = 'waiting' WHERE state = 'assigned'"),
     ),
     "a mentor over capacity": ({"G2"}, _sql("matching", "UPDATE mentor SET capacity = 0")),
+    "a mentor is still written to": (
+        {"G2"},
+        _sql(
+            "notifications",
+            "INSERT INTO assignment (id, client_id, discharge_id, mentor_id, state)"
+            " SELECT gen_random_uuid(), client_id, discharge_id, mentor_id, state FROM assignment"
+            " WHERE state <> 'ended' LIMIT 1",
+        ),
+    ),
     "another event was applied in its place": (
         {"G3"},
         _sql("matching", "UPDATE inbox SET event_id = gen_random_uuid() WHERE seq = 2"),
@@ -99,7 +108,7 @@ PLANTED: dict[str, tuple[set[str], Callable[[House], None]]] = {
     ),
     "a number was passed over": ({"G3"}, _sql("intake", "UPDATE cursor SET seq = seq + 1")),
     "an assignment that nobody knows of": (
-        {"G4"},
+        {"G2", "G4"},
         _sql(
             "matching",
             "INSERT INTO assignment (id, client_id, discharge_id, mentor_id, place, state)"

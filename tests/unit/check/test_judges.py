@@ -109,6 +109,7 @@ class History:
                     "ended_at": None,
                 }
             ],
+            known=[{"id": ASSIGNMENT, "client_id": CLIENT, "mentor_id": MENTOR}],
             capacities={MENTOR: 1},
             messages=self.messages,
             applied={s: applied_by(s, said) for s in SERVICES},
@@ -251,6 +252,7 @@ _GHOST = _IDS_OF_INTAKE + an_id("ghost").bytes
 _EARLY = Waiting(key=CLIENT, since=BEGAN, event_id=an_id("x"), waiting_on=MENTOR)
 _BEHIND = Waiting(key=CLIENT, since=BEGAN, event_id=an_id("x"))
 _PARKED = {"key": CLIENT, "parked_at": NOW, "handler": "ClientDischarged"}
+_ASIDE = {"key": MENTOR, "parked_at": NOW, "handler": "answer/x"}
 _NIGHT = BEGAN + timedelta(hours=12)
 _LATER = BEGAN + 30 * MINUTE
 
@@ -293,6 +295,16 @@ BAD: dict[str, tuple[str, Change]] = {
             capacities={MENTOR: 0},
         ),
     ),
+    "a mentor who is not told that they are assigned": (
+        "G2",
+        lambda evidence: replace(evidence, known=[]),
+    ),
+    "a mentor who is written to as if they were assigned": (
+        "G2",
+        lambda evidence: replace(
+            evidence, known=[*evidence.known, {**evidence.known[0], "id": an_id("other")}]
+        ),
+    ),
     "H5: a number was applied without the one before it": (
         "G3",
         _applied(seqs=[2], ids=_IDS_OF_INTAKE[16:], cursor=2),
@@ -313,7 +325,12 @@ BAD: dict[str, tuple[str, Change]] = {
         _topic(foreign=(Foreign(where="t/0/9", what="was never said", key=MENTOR, at=BEGAN),)),
     ),
     "H6: a published event that Kafka does not have": ("G4", _topic(ids=frozenset())),
-    "H6: an assignment that no event began": ("G4", _rows("assignments", 0, id=an_id("other"))),
+    "H6: an assignment that no event began": (
+        "G4",
+        lambda evidence: _rows("known", 0, id=an_id("other"))(
+            _rows("assignments", 0, id=an_id("other"))(evidence)
+        ),
+    ),
     "an assignment that is over without an event": ("G4", _rows("assignments", 0, ended_at=NOW)),
     "H6: a message that follows from nothing": (
         "G4",
@@ -496,6 +513,12 @@ def _introduce(told: History) -> None:
 
 
 ALLOWED: dict[str, Change] = {
+    "who writes to mentors is held by hand": lambda evidence: replace(
+        evidence, known=[], held={"notifications": frozenset({"matching-events"})}
+    ),
+    "who writes to mentors waits for what came before": lambda evidence: replace(
+        evidence, known=[], parked_keys={"notifications": [_ASIDE]}
+    ),
     "a consent was taken back while the network was called": _told(
         lambda told: told.say("intake", "ConsentRevoked", CLIENT, BEGAN, channel="text")
     ),
@@ -569,9 +592,9 @@ ALLOWED: dict[str, Change] = {
     "an event is early for one whose topic is held where it comes from": lambda evidence: replace(
         _of("early", [_EARLY])(evidence), held={"intake": frozenset(["intake-events"])}
     ),
-    "an event is early for a key that is parked": lambda evidence: _of(
-        "parked_keys", [{"key": MENTOR, "parked_at": NOW, "handler": "answer/x"}]
-    )(_of("early", [_EARLY])(evidence)),
+    "an event is early for a key that is parked": lambda evidence: _of("parked_keys", [_ASIDE])(
+        _of("early", [_EARLY])(evidence)
+    ),
     "somebody holds the topic by hand": lambda evidence: replace(
         _unheard(evidence), held={"matching": frozenset(["intake-events", "notifications-events"])}
     ),
