@@ -20,6 +20,7 @@ from bench.processes import cpu_seconds
 from contracts.event import Event
 from contracts.intake import AboutClient, ClientDischarged, ConsentGiven, ContactDetails
 from contracts.topics import TOPICS, Topic
+from deploy.local.children import ALLOCATING
 from deploy.local.engines import Engines, engines_at_hand
 from messaging.kafka import ensure_topics
 from messaging.work import Work
@@ -204,7 +205,7 @@ def start(folder: Path, service: str, *command: str) -> subprocess.Popen[bytes]:
     """Start a service's worker without its sender, or another command under its name."""
     with (folder / f"bench-{service}.log").open("ab") as log:
         module = [sys.executable, "-m", *(command or ("bench.worker", service))]
-        environment = {**os.environ, "BENCH_PROFILE": str(folder)}
+        environment = {**os.environ, **ALLOCATING, "BENCH_PROFILE": str(folder)}
         return subprocess.Popen(module, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 

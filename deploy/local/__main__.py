@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.local import children, run_record
-from deploy.local.children import CHECKOUT, Child
+from deploy.local.children import ALLOCATING, CHECKOUT, Child
 from deploy.local.engines import kafka_of, postgres_of, provide_databases
 from deploy.local.front_door import front_door
 from deploy.local.ports import check_free
@@ -146,7 +146,11 @@ def wait_for_engine(supervisor: Supervisor, name: str, is_ready: Callable[[], bo
 
 
 def services(*arguments: str) -> Child:
-    return Child(name="-".join(arguments), command=(sys.executable, "-m", "services", *arguments))
+    return Child(
+        name="-".join(arguments),
+        command=(sys.executable, "-m", "services", *arguments),
+        environment=ALLOCATING,
+    )
 
 
 def product(var: Path, port: int) -> list[Child]:

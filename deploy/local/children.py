@@ -12,6 +12,9 @@ from pathlib import Path
 from deploy.local.trouble import Trouble
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+#: Python runs one thread at a time, so that its threads may take memory from one place; several
+#: are each kept as large as the largest need was.
+ALLOCATING = {"MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)

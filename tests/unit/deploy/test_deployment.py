@@ -24,6 +24,7 @@ import messaging.metrics
 import services.intake.metrics
 import services.matching.metrics
 import services.notifications.metrics
+from deploy.local.children import ALLOCATING
 from deploy.local.front_door import configuration
 from deploy.local.settings import DATABASE_URLS, MASTER_KEYS, public_key_of
 from deploy.new_env import EXAMPLE, filled, main, new_secrets
@@ -379,6 +380,7 @@ def _in(
     """Run Python in an image's folder, with what an image sets and these settings alone."""
     text = (ROOT / "deploy/Dockerfile").read_text()
     image = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONTZPATH": "", "WARM_HANDOFF_VAR": "/nonexistent"}
+    image |= ALLOCATING
     assert all(f"{name}={value}" in text for name, value in image.items())
     return subprocess.run(
         [sys.executable, *arguments],
