@@ -295,8 +295,8 @@ def _run(story: Story, harms: Harms, feed: Feed, house: House) -> None:
     accepted = [str(one.id) for one in feed.accepted]
     time.sleep(SENDING_SECONDS)
     let_leases_run_out(house)
-    wait_for_quiet(house, len(accepted))
-    quiet = time.monotonic() - healed
+    last = wait_for_quiet(house, len(accepted))
+    quiet = f"{time.monotonic() - healed:.1f} s (last: {', '.join(last)})"
     for name in SERVICES:
         workers.count(name)
     workers.absorbed["published twice"] = published_twice(settings["KAFKA_SERVERS"])
@@ -322,7 +322,7 @@ def _tell(
     struck: Counter[str],
     accepted: int,
     house: House,
-    quiet: float,
+    quiet: str,
 ) -> None:
     """What a run has shown, also when it is judged to have failed."""
     query = "SELECT count(*) FROM message WHERE state = 'unconfirmed'"
@@ -335,7 +335,7 @@ def _tell(
     print(f"\nseed {story.seed}: {accepted} accepted, {again} of them tried again")
     print(f"  faults {dict(sorted(kinds.items()))}")
     print(f"  links struck {dict(sorted(struck.items()))}, doubled {sum(harms.doubled.values())}")
-    print(f"  absorbed {dict(workers.absorbed)}, unconfirmed {unconfirmed}, quiet {quiet:.1f} s")
+    print(f"  absorbed {dict(workers.absorbed)}, unconfirmed {unconfirmed}, quiet {quiet}")
 
 
 def _evidence(house: House, settings: dict[str, str]) -> dict[str, Any]:

@@ -267,15 +267,20 @@ def let_leases_run_out(house: House) -> set[UUID]:
         return set(held.scalars())
 
 
-def wait_for_quiet(house: House, accepted: int) -> None:
-    """Wait until nothing is under way and everybody has a mentor; not to get there is a failure."""
+def wait_for_quiet(house: House, accepted: int) -> list[str]:
+    """Wait until nothing is under way and everybody has a mentor; what was under way last.
+
+    Not to get there is a failure.
+    """
     deadline = time.monotonic() + 120
+    last: list[str] = []
     while True:
         busy = {name: in_flight(house, name) for name in SERVICES}
         placed = count(house, "matching", "SELECT count(*) FROM assignment")
         told = count(house, "intake", "SELECT count(*) FROM discharge WHERE state = 'assigned'")
         if not any(busy.values()) and placed == told == accepted:
-            return
+            return last
+        last = [f"{name}'s {what}" for name, found in busy.items() for what in found] or last
         assert time.monotonic() < deadline, f"not quiet: {busy}, {placed} placed, {told} told"
         time.sleep(0.3)
 
