@@ -1,7 +1,7 @@
 """Know that one who is silent has nothing to say: a heartbeat on every partition of a topic.
 
 The relay sends one when everything that was said is published. A consumer notes it when nothing
-lay behind it, so that whoever was heard a moment ago has said nothing that is not applied here.
+lay behind it, so that whatever somebody said who was heard a moment ago is applied or waits here.
 The database's own clock measures the time in between: no two machines have to agree on it.
 """
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from contracts.event import EVENTS, Event, type_of
@@ -23,7 +23,7 @@ from messaging import audit
 from messaging.broker import Record, record_from_json
 from messaging.inbox import Arrived, Conflict, Failure, Inbox, Unreadable
 from messaging.points import reached
-from messaging.tables import PARKED_EVENT, PARKED_KEY
+from messaging.tables import EARLY, PARKED_EVENT, PARKED_KEY
 from messaging.unavailable import is_away, is_lost_race
 from messaging.work import Command, Participant, Work
 
@@ -84,6 +84,15 @@ class Parked:
     def is_of_record(self) -> bool:
         """Whether a record is at fault, the first of those that wait; else it is a command."""
         return _is_of_record(self)
+
+
+def goes_on(key: ColumnElement[UUID]) -> ColumnElement[bool]:
+    """Whether nothing of a key waits here: a condition for what is done about it by itself.
+
+    What is parked or early may say that it must not be done any more.
+    """
+    parked = select(PARKED_KEY.c.key)
+    return and_(key.not_in(parked), ~exists().where(EARLY.c.key == key))
 
 
 def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:

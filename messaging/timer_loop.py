@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from sqlalchemy import bindparam, delete, select
 
 from contracts.event import Event
-from messaging.parking import attempt
+from messaging.parking import attempt, goes_on
 from messaging.points import reached
-from messaging.tables import PARKED_KEY, TIMER
+from messaging.tables import TIMER
 from messaging.timers import Timer
 from messaging.work import Participant, Work
 
@@ -18,14 +18,17 @@ BATCH = 50
 _DUE = (
     select(TIMER)
     .where(TIMER.c.due_at <= bindparam("now"))
-    .where(TIMER.c.key.not_in(select(PARKED_KEY.c.key)))
+    .where(goes_on(TIMER.c.key))
     .order_by(TIMER.c.due_at)
     .limit(BATCH)
 )
 
 
 class TimerLoop:
-    """Fires due timers, each in a transaction of its own; those of a parked key wait with it."""
+    """Fires due timers, each in a transaction of its own.
+
+    Those of a key of which anything waits, parked or early, wait with it.
+    """
 
     name = "timers"
 

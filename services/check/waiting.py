@@ -37,10 +37,11 @@ def judge_waiting(evidence: Evidence) -> Verdict:
         broken += _early(evidence, service, set(parked))
         broken += _unread(evidence, service)
         broken += _unpublished(evidence, service)
+        waits = _of_which_anything_waits(evidence, service)
         broken += [
             f"{service}'s timer {row['name'].split('/')[0]} of key {row['key']} does not fire"
             for row in evidence.timers.get(service, ())
-            if row["key"] not in parked and evidence.now - row["due_at"] > _LATE
+            if row["key"] not in waits and evidence.now - row["due_at"] > _LATE
         ]
         checked += len(parked) + len(behind) + len(evidence.early.get(service, ()))
     broken += _unsent(evidence)
@@ -50,6 +51,12 @@ def judge_waiting(evidence: Evidence) -> Verdict:
         checked=checked + len(evidence.messages) + sum(len(r) for r in evidence.said.values()),
         violations=tuple(broken),
     )
+
+
+def _of_which_anything_waits(evidence: Evidence, service: str) -> set[UUID]:
+    """Parked keys, and those of early events: nothing is done about them by itself."""
+    parked = {row["key"] for row in evidence.parked_keys.get(service, ())}
+    return parked | {one.key for one in evidence.early.get(service, ())}
 
 
 def _early(evidence: Evidence, service: str, parked: set[UUID]) -> Iterator[str]:
@@ -110,9 +117,9 @@ def _unpublished(evidence: Evidence, service: str) -> Iterator[str]:
 
 def _unsent(evidence: Evidence) -> Iterator[str]:
     """Messages that were due long ago, and leases that ran out long ago."""
-    parked = {row["key"] for row in evidence.parked_keys.get("notifications", ())}
+    waits = _of_which_anything_waits(evidence, "notifications")
     for message in evidence.messages:
-        if parked & {message["person_id"], message["subject_id"]}:
+        if waits & {message["person_id"], message["subject_id"]}:
             continue
         if message["state"] == "planned" and evidence.now - message["due_at"] > _LATE:
             yield f"message {message['id']} is due and does not leave"

@@ -30,10 +30,10 @@ from contracts.notifications import (
 from contracts.topics import TOPICS
 from hosting.hours import is_open, next_opening
 from messaging.heartbeats import heard_lately
+from messaging.parking import goes_on
 from messaging.points import reached
 from messaging.rows import among, among_given, ask_together, update_many
 from messaging.sealing import to_json
-from messaging.tables import PARKED_KEY
 from messaging.unavailable import is_away
 from messaging.work import Participant, Work
 from services.notifications import metrics
@@ -76,10 +76,9 @@ EXPIRE_EVERY_SECONDS = 1.0
 SHOWS_CARD = ("card", "card_code", "wants_to_talk", "quiet")
 
 
-_PARKED = select(PARKED_KEY.c.key)
 _FREE = and_(
-    MESSAGE.c.subject_id.not_in(_PARKED),
-    or_(MESSAGE.c.person_id.is_(None), MESSAGE.c.person_id.not_in(_PARKED)),
+    goes_on(MESSAGE.c.subject_id),
+    or_(MESSAGE.c.person_id.is_(None), goes_on(MESSAGE.c.person_id)),
 )
 #: Whoever took their consent back may have done so by now, if intake is not heard.
 _HEARD = heard_lately(TOPICS["intake"].name)
@@ -289,7 +288,7 @@ class Sender:
 
     @staticmethod
     def _due(work: Work, once: Collection[str] | None) -> Sequence[Any]:
-        """What is due, oldest first; what concerns a parked key waits with it.
+        """What is due, oldest first; what concerns a key of which anything waits waits too.
 
         What this work plans itself is written with the same wait.
         """

@@ -324,19 +324,30 @@ def test_the_same_text_delivered_twice_is_one_reply(center: House) -> None:
     assert 2 == len(center.network.to(CLIENT))
 
 
-def test_a_parked_clients_messages_and_timers_wait_with_it(center: House) -> None:
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("parked_key", "(:key, now(), 'a test', 'Planted', 1)"),
+        # A consent that was taken back may be what waits.
+        ("early", "('intake', 1, :key, 99, :key, '{}', now())"),
+    ],
+)
+def test_messages_and_timers_of_a_client_of_whom_anything_waits_wait_with_it(
+    center: House, table: str, row: str
+) -> None:
     center.clock.move(hours=11)
     story = center.register(language="fr")
-    center.park("notifications", story["client_id"])
+    with center.notifications.engine.begin() as conn:
+        conn.execute(text(f"INSERT INTO {table} VALUES {row}"), {"key": story["client_id"]})
     center.clock.move(hours=40)
     center.settle()
-    while_parked = center.network.to(CLIENT)
+    while_it_waits = center.network.to(CLIENT)
 
     with center.notifications.engine.begin() as conn:
-        conn.execute(text("DELETE FROM parked_key"))
+        conn.execute(text(f"DELETE FROM {table}"))
     center.settle()
 
-    assert [] == while_parked
+    assert [] == while_it_waits
     assert 2 == len(center.network.to(CLIENT))
 
 

@@ -158,16 +158,22 @@ def test_what_is_known_of_a_message_is_written_once_the_database_is_back(
     assert ("handed_over", None) == _first(center)
 
 
-def test_what_is_planned_for_one_set_aside_waits_with_them(center: House) -> None:
+@pytest.mark.parametrize(
+    "waits",
+    [
+        "parked_key (key, parked_at, handler, error, attempts)"
+        " SELECT id, now(), 'x', 'y', 1 FROM person WHERE kind = 'mentor'",
+        "early SELECT 'intake', 1, id, 99, id, '{}', now() FROM person WHERE kind = 'mentor'",
+    ],
+    ids=["parked", "early"],
+)
+def test_what_is_planned_for_one_of_whom_anything_waits_waits_with_it(
+    center: House, waits: str
+) -> None:
     story = center.register()
     center.text(JO, "yes")
     with center.notifications.engine.begin() as conn:
-        conn.execute(
-            text(
-                "INSERT INTO parked_key (key, parked_at, handler, error, attempts)"
-                " SELECT id, now(), 'x', 'y', 1 FROM person WHERE kind = 'mentor'"
-            )
-        )
+        conn.execute(text(f"INSERT INTO {waits}"))
     before = len(center.network.letters)
 
     center.api().post(f"/api/discharges/{story['id']}/cancel")
