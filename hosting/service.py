@@ -19,7 +19,7 @@ from hosting.process import Loop, Turn, Worker
 from hosting.settings import ServiceSettings
 from hosting.wakeup import Listener, Waker
 from hosting.web import make_app
-from messaging import lag, metrics, restored
+from messaging import early, lag, metrics, restored
 from messaging.audit import Chaining
 from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter, read_to_the_end
 from messaging.relay import Relay
@@ -128,6 +128,7 @@ class Foundation:
             Turn(loop=TimerLoop(participant), rest_seconds=1.0),
             *(Turn(loop=loop, rest_seconds=0.5) for loop in unhurried),
             *(Turn(loop=loop, rest_seconds=15.0) for loop in seldom),
+            Turn(loop=early.Releasing(participant), rest_seconds=early.REST_SECONDS),
             Turn(loop=Replaying(participant), rest_seconds=1.0),
             Turn(loop=Shredding(participant), rest_seconds=REST_SECONDS),
             Turn(loop=Chaining(self.database), rest_seconds=REST_SECONDS),

@@ -36,7 +36,7 @@ from contracts.topics import PUBLISHER_OF
 from contracts.wire import load
 from messaging import metrics
 from messaging.broker import Record, record_from_json, record_to_json
-from messaging.rows import among_given, insert_many, upsert_many
+from messaging.rows import among_given, ask_together, insert_many, upsert_many
 from messaging.sealing import KeyAbsent, NotOurs
 from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
 
@@ -80,14 +80,14 @@ _Place = tuple[str, int, UUID]
 class Inbox:
     """The inbox over one batch, inside the batch's transaction."""
 
-    def __init__(self, work: Work, records: Sequence[Record], freed: UUID | None = None) -> None:
+    def __init__(self, work: Work, records: Sequence[Record], freed: Collection[UUID] = ()) -> None:
         self._work = work
         self._hears = frozenset(event.__name__ for event in work.participant.on)
         arrived = [self._read(record) for record in records]
         self._early: dict[tuple[str, int, UUID, int], Arrived] = {}
         self._seqs: dict[_Place, int] = {}
         self._parked: set[UUID] = set()
-        self._look(arrived, {freed} if freed else set())
+        self._look(arrived, set(freed))
         self._need_keys([*arrived, *self._early.values()])
         self.arrived = [self._open(one) for one in arrived]
         self._early = {place: self._open(one) for place, one in self._early.items()}
@@ -205,10 +205,25 @@ class Inbox:
                 # What it waited for has come, and something else has not: remember that one.
                 self._keep(waiting, said, still)
             else:
-                del self._early[place]
-                self._kept.pop(place, None)
-                self._gone.append(place)
                 yield from self._apply(waiting, said)
+
+    def ready(self) -> Iterator[Arrived]:
+        """Apply the early events that wait for nothing any more.
+
+        Two workers may each have taken one of two events, the one that was early and the one that
+        it waited for, before either could see what the other wrote.
+        """
+        for waiting in sorted(self._early.values(), key=lambda one: _said(one).seq):
+            if self._id(_said(waiting)) in self._early and self._is_ready(waiting):
+                yield from self._apply(waiting, _said(waiting))
+
+    @property
+    def is_any_ready(self) -> bool:
+        """Whether an early event waits for nothing any more."""
+        return any(map(self._is_ready, self._early.values()))
+
+    def _is_ready(self, one: Arrived) -> bool:
+        return one.key not in self._parked and self._waits_for(_said(one)) is None
 
     def flush(self) -> None:
         """Write cursors, the inbox, and what was kept for later."""
@@ -236,9 +251,14 @@ class Inbox:
         insert_many(conn, PARKED_EVENT, behind)
 
     def _apply(self, one: Arrived, envelope: Envelope) -> Iterator[Arrived]:
+        place = self._id(envelope)
+        # It was kept as early as well, if it has come twice.
+        if self._early.pop(place, None) is not None:
+            self._kept.pop(place, None)
+            self._gone.append(place)
         self._seqs[self._of(envelope)] = envelope.seq
         self._applied.append(one)
-        self._applied_now[self._id(envelope)] = envelope.event_id
+        self._applied_now[place] = envelope.event_id
         self._count(one, "ok")
         yield one
         yield from self.release(envelope.key)
@@ -319,10 +339,10 @@ class Inbox:
             if not subjects | keys - asked:
                 return
             those = {"keys": list(keys - asked), "subjects": list(subjects)}
-            rows = self._work.conn.execute(_AT_HAND, those).all()
+            parked, rows = ask_together(self._work.conn, (_PARKED, those), (_AT_HAND, those))
             asked |= keys
             placed |= subjects
-            self._parked |= {row.key for row in rows if row.kind == "parked"}
+            self._parked |= {row.key for row in parked}
             moved = [row for row in rows if row.kind == "cursor"]
             self._seqs |= {(r.producer, r.epoch, r.key): r.seq for r in moved}
             waiting = [row.record for row in rows if row.kind == "early"]
@@ -389,13 +409,14 @@ class Inbox:
         metrics.read(one.record.topic, outcome).inc()
 
 
+#: Locked, so that whoever replays a key waits for what is put behind it, or has let it go before.
+_PARKED = (
+    select(PARKED_KEY.c.key).where(among_given(PARKED_KEY.c.key, "keys")).with_for_update(read=True)
+)
 #: What is known of these, in one round trip: one batch has many subjects and few rows.
 _AT_HAND = union_all(
     select(literal("cursor").label("kind"), *CURSOR.c, cast(null(), JSONB).label("record")).where(
         among_given(CURSOR.c.key, "subjects")
-    ),
-    select(literal("parked"), PARKED_KEY.c.key, null(), null(), null(), null()).where(
-        among_given(PARKED_KEY.c.key, "keys")
     ),
     select(literal("early"), EARLY.c.key, null(), null(), null(), EARLY.c.record).where(
         or_(among_given(EARLY.c.key, "keys"), among_given(EARLY.c.waiting_on, "keys"))

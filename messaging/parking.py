@@ -123,6 +123,9 @@ def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
 
 
 def _react(work: Work, ready: Arrived) -> None:
+    if ready.problem is not None:
+        # It could be read when it came, and waited; what came here to be applied is refused sooner.
+        raise HandlerFailed(ready.key, Failure(handler="reading", error=ready.problem))
     if ready.event is None or ready.envelope is None:
         return
     work.traceparent = ready.envelope.traceparent or work.traceparent
@@ -231,14 +234,14 @@ def rehearse(participant: Participant, key: UUID) -> Rehearsal:
         participant.transact(again)
     except _CalledOff:
         return said[-1]
-    except HandlerFailed as failed:
-        return Rehearsal(says={}, failure=failed.failure)
+    except Exception as error:
+        return Rehearsal(says={}, failure=failure_of(error))
     raise AssertionError("a rehearsal is always called off")
 
 
 def _unparked(work: Work, key: UUID) -> Inbox:
     """The inbox over what waits for a key, which is parked no longer; its rows are loaded."""
-    inbox = Inbox(work, _unpark(work, key), freed=key)
+    inbox = Inbox(work, _unpark(work, key), freed=[key])
     work.store.load(inbox.events())
     return inbox
 
@@ -265,8 +268,10 @@ def replay(
 
     try:
         participant.transact(again)
-    except HandlerFailed as failed:
-        now, failure = participant.now(), failed.failure
+    except TriedEnough:
+        raise
+    except Exception as error:
+        failure, now = failure_of(error), participant.now()
         with participant.engine.begin() as conn:
             conn.execute(
                 update(PARKED_KEY)
@@ -318,13 +323,51 @@ def close(
         closed = True
         return ()
 
-    participant.transact(drop_first)
+    try:
+        participant.transact(drop_first)
+    except HandlerFailed:
+        raise
+    except Exception as error:
+        raise HandlerFailed(key, failure_of(error)) from error
     return closed
+
+
+def apply_ready(participant: Participant, keys: Sequence[UUID]) -> int:
+    """Apply the early events of these keys that wait for nothing any more; how many there were.
+
+    One that fails parks its key, as it would have when what it waited for came.
+    """
+    failing: dict[UUID, Failure] = {}
+    applied = 0
+
+    def again(work: Work) -> Sequence[Event]:
+        nonlocal applied
+        applied = 0
+        inbox = Inbox(work, [], freed=keys)
+        if not failing and not inbox.is_any_ready:
+            return ()
+        work.store.load(inbox.events())
+        apply_all(work, inbox, failing)
+        for ready in inbox.ready():
+            _react(work, ready)
+            applied += 1
+        inbox.flush()
+        return ()
+
+    while True:
+        try:
+            participant.transact(again)
+        except HandlerFailed as failed:
+            if failed.key in failing:
+                raise
+            failing[failed.key] = failed.failure
+        else:
+            return applied
 
 
 def forget(work: Work, key: UUID) -> None:
     """Whoever is erased waits no longer in the service that erases them, which does not hear it."""
-    inbox = Inbox(work, [], freed=key)
+    inbox = Inbox(work, [], freed=[key])
     was_parked = inbox.is_parked(key)
     inbox.forget(key)
     for ready in inbox.release(key):
@@ -390,6 +433,16 @@ def _released(
     work.cause = None
     work.react(released)
     work.say(released)
+
+
+def failure_of(error: Exception) -> Failure:
+    """What failed when work was done, also where no handler did: while it was read or written.
+
+    Raises the error again when it says nothing of the work: an engine is away, or a race was lost.
+    """
+    if is_away(error) or is_lost_race(error):
+        raise error
+    return error.failure if isinstance(error, HandlerFailed) else _failure("writing", error)
 
 
 def _failure(handler: str, error: Exception) -> Failure:

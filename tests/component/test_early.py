@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from threading import Thread
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,8 +15,10 @@ from sqlalchemy import text
 from contracts.envelope import After, Envelope, to_headers
 from contracts.event import Event
 from contracts.topics import TOPICS
-from messaging import parking
+from messaging import parking, subscriber
 from messaging.broker import Record
+from messaging.early import Releasing
+from messaging.inbox import Arrived, Failure, Inbox
 from messaging.subscriber import Subscriber
 from messaging.work import Work, new_traceparent
 from tests.house import MORNING, House
@@ -110,6 +114,139 @@ def test_what_came_early_while_its_key_was_parked_is_applied_with_its_release(ho
     assert 2 == _count(house, "inbox")
 
 
+@pytest.fixture
+def kept_by_one_worker(house: House, monkeypatch: pytest.MonkeyPatch) -> Record:
+    """An early event, taken while another worker took what it waits for."""
+    client, mentor = uuid4(), uuid4()
+    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    early, freeing = _fact("matching", client, 1, awaited), _fact("notifications", mentor, 1)
+
+    def freed_meanwhile() -> None:
+        Subscriber(house.intake, _reading([[freeing]])).step()
+
+    _meanwhile(monkeypatch, subscriber, "batch.written", freed_meanwhile)
+    Subscriber(house.intake, _reading([[early]])).step()
+    assert (1, 1) == (_count(house, "early"), _count(house, "inbox"))
+    return early
+
+
+def test_what_two_workers_took_at_once_is_looked_at_again(
+    house: House, kept_by_one_worker: Record
+) -> None:
+    releasing = Releasing(house.intake)
+    releasing.step()
+    assert 1 == _count(house, "early")
+    house.clock.move(seconds=3)
+
+    releasing.step()
+
+    assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_is_ready_and_fails_parks_its_key(
+    house: House, kept_by_one_worker: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.clock.move(seconds=3)
+    monkeypatch.setattr(Inbox, "_open", _unreadable)
+
+    Releasing(house.intake).step()
+
+    assert [("reading", "KeyAbsent")] == [
+        (one.handler, one.error) for one in parking.listed(house.intake)
+    ]
+    monkeypatch.undo()
+    assert parking.replay(house.intake, parking.listed(house.intake)[0].key)
+    assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_is_early_and_comes_again_when_it_is_ready_waits_no_longer(
+    house: House, kept_by_one_worker: Record
+) -> None:
+    Subscriber(house.intake, _reading([[_again(kept_by_one_worker)]])).step()
+
+    assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_still_waits_is_left_as_it_is(house: House) -> None:
+    client, mentor = uuid4(), uuid4()
+    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    Subscriber(house.intake, _reading([[_fact("matching", client, 1, awaited)]])).step()
+    before = house.rows("intake", "SELECT * FROM early")
+    house.clock.move(minutes=1)
+
+    Releasing(house.intake).step()
+
+    assert before == house.rows("intake", "SELECT * FROM early")
+
+
+def test_what_cannot_be_opened_when_its_turn_comes_parks_its_key(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, mentor = uuid4(), uuid4()
+    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    Subscriber(house.intake, _reading([[_fact("matching", client, 1, awaited)]])).step()
+    monkeypatch.setattr(Inbox, "_open", _unreadable)
+
+    Subscriber(house.intake, _reading([[_fact("notifications", mentor, 1)]])).step()
+
+    assert [(client, "KeyAbsent")] == [(one.key, one.error) for one in parking.listed(house.intake)]
+    monkeypatch.undo()
+    assert parking.replay(house.intake, client)
+    assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_comes_while_its_key_is_replayed_is_applied_with_it_or_after_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where, point, meanwhile, first in (
+        (subscriber, "batch.written", _replay, _read),
+        (parking, "parked.freed", _read, _replay),
+    ):
+        client = uuid4()
+        _park(house, client)
+        Subscriber(house.intake, _reading([[_fact("matching", client, 1)]])).step()
+        second = _fact("matching", client, 2)
+        others: list[Thread] = []
+
+        def beside(do: Any = meanwhile, fact: Record = second, to: Any = others) -> None:
+            to.append(Thread(target=do, args=(house, fact)))
+            to[0].start()
+            # It has come as far as it can before this goes on.
+            to[0].join(0.5)
+
+        _meanwhile(monkeypatch, where, point, beside)
+        first(house, second)
+        others[0].join()
+        house.clock.move(seconds=3)
+        Releasing(house.intake).step()
+
+        left = [_count(house, table) for table in ("parked_key", "parked_event", "early")]
+        assert [0, 0, 0] == left, point
+        assert 2 == len(house.rows("intake", "SELECT 1 FROM inbox WHERE key = :key", key=client))
+
+
+def test_a_replay_that_fails_while_it_is_written_is_counted(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = uuid4()
+    _park(house, client)
+
+    def fails(inbox: Inbox) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(Inbox, "flush", fails)
+
+    assert not parking.replay(house.intake, client)
+    assert (
+        Failure(handler="writing", error="ValueError")
+        == parking.rehearse(house.intake, client).failure
+    )
+    with pytest.raises(parking.HandlerFailed):
+        parking.close(house.intake, client, because="not_ours")
+    [left] = parking.listed(house.intake)
+    assert (2, "writing", "ValueError") == (left.attempts, left.handler, left.error)
+
+
 def test_a_number_that_is_used_twice_sets_the_subject_aside(house: House) -> None:
     client, other = uuid4(), uuid4()
     first, second = _fact("matching", client, 1), _fact("matching", client, 1)
@@ -160,6 +297,34 @@ def _park(house: House, key: UUID) -> None:
 
     parking.attempt(house.intake, key, "told", fails)
     assert 1 == _count(house, "parked_key")
+
+
+def _meanwhile(
+    monkeypatch: pytest.MonkeyPatch, where: Any, point: str, act: Callable[[], None]
+) -> None:
+    """Let something happen when a piece of work first comes to a point, before it goes on."""
+    come = [point]
+
+    def reached(name: str, *given: object) -> None:
+        if name in come:
+            come.remove(name)
+            act()
+
+    monkeypatch.setattr(where, "reached", reached)
+
+
+def _unreadable(inbox: Inbox, one: Arrived) -> Arrived:
+    """What is sealed cannot be opened any more."""
+    early = one.envelope is not None and one.envelope.producer == "matching"
+    return replace(one, problem="KeyAbsent") if early else one
+
+
+def _replay(house: House, fact: Record) -> None:
+    parking.replay(house.intake, UUID((fact.key or b"").decode()))
+
+
+def _read(house: House, fact: Record) -> None:
+    Subscriber(house.intake, _reading([[fact]])).step()
 
 
 def _fact(producer: str, key: UUID, seq: int, *after: After) -> Record:

@@ -241,6 +241,31 @@ MUTANTS = (
         tests="tests/component/test_erasing.py",
     ),
     Mutant(
+        name="nobody looks again at what two workers took at once",
+        breaks="G3",
+        file="messaging/early.py",
+        line="        if keys and (applied := apply_ready(self._participant, keys)):",
+        bug="        if applied := 0:",
+        tests="tests/component/test_early.py",
+    ),
+    Mutant(
+        name="a key is replayed without waiting for what is put behind it",
+        breaks="G6",
+        file="messaging/inbox.py",
+        line='    select(PARKED_KEY.c.key).where(among_given(PARKED_KEY.c.key, "keys"))'
+        ".with_for_update(read=True)",
+        bug='    select(PARKED_KEY.c.key).where(among_given(PARKED_KEY.c.key, "keys"))',
+        tests="tests/component/test_early.py",
+    ),
+    Mutant(
+        name="a message leaves while something waits that may forbid it",
+        breaks="G8",
+        file="messaging/parking.py",
+        line="    return and_(key.not_in(parked), ~exists().where(EARLY.c.key == key))",
+        bug="    return key.not_in(parked)",
+        tests="tests/component/test_messages.py",
+    ),
+    Mutant(
         name="a reader passes over what took the place of a lost end",
         breaks="G3",
         file="messaging/cut.py",

@@ -1,0 +1,56 @@
+"""Look again at what came too early: whoever took what it waited for may not have seen it.
+
+Two workers may take two events at once, one that is early and the one that it waits for. Neither
+sees what the other has not committed, so that one is kept and the other releases nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import bindparam, select
+
+from messaging.parking import apply_ready
+from messaging.tables import EARLY, PARKED_KEY
+from messaging.work import Participant
+
+log = logging.getLogger(__name__)
+
+#: How often somebody looks, in seconds.
+REST_SECONDS = 2.0
+#: What has waited for so long was seen by everybody who could release it.
+SETTLED = timedelta(seconds=2)
+#: So many keys are looked at together.
+BATCH = 200
+_FIRST = UUID(int=0)
+_PARKED = select(PARKED_KEY.c.key)
+_KEYS = (
+    select(EARLY.c.key)
+    .distinct()
+    .where(EARLY.c.since <= bindparam("before"), EARLY.c.key > bindparam("beyond"))
+    .where(EARLY.c.key.not_in(_PARKED), EARLY.c.waiting_on.not_in(_PARKED))
+    .order_by(EARLY.c.key)
+    .limit(BATCH)
+)
+
+
+class Releasing:
+    """The loop that looks, some keys at a time, and begins again when it has seen all."""
+
+    name = "early"
+
+    def __init__(self, participant: Participant) -> None:
+        self._participant = participant
+        self._beyond = _FIRST
+
+    def step(self) -> bool:
+        """Apply what is ready among the next keys; never more at once, for most of it waits."""
+        given = {"before": self._participant.now() - SETTLED, "beyond": self._beyond}
+        with self._participant.engine.connect() as conn:
+            keys = conn.execute(_KEYS, given).scalars().all()
+        self._beyond = keys[-1] if len(keys) == BATCH else _FIRST
+        if keys and (applied := apply_ready(self._participant, keys)):
+            log.info("early events were ready and are applied", extra={"count": applied})
+        return False
