@@ -194,7 +194,8 @@ class Handlers:
         if known is not None:
             # Said again for a later discharge: the mentor was asked, and may have answered.
             work.store.put_assignment(replace(known, discharge_id=event.discharge_id))
-            return ()
+            return
+        yield from self._end_forgotten(work, event)
         assignment = Assignment(
             id=event.assignment_id,
             client_id=event.client_id,
@@ -206,7 +207,7 @@ class Handlers:
         )
         work.store.put_assignment(assignment)
         work.store.ask("offer", event.mentor_id, assignment)
-        return self._planner(work).tell_mentor("offer", event.mentor_id, assignment)
+        yield from self._planner(work).tell_mentor("offer", event.mentor_id, assignment)
 
     def mentor_assigned(self, event: MentorAssigned, work: Work) -> Iterable[Event]:
         """Client and mentor hear of each other, each as much as they may."""
@@ -281,11 +282,11 @@ class Handlers:
 
     def nobody_available(self, event: NobodyAvailable, work: Work) -> Iterable[Event]:
         """Past the promised hour the client gets an honest text."""
+        yield from self._end_forgotten(work, event)
         facility = work.store.facility(event.facility_id)
         if facility is not None:
             by = event.since + timedelta(hours=facility.promised_hours)
             work.timers.set(event.client_id, "waiting", by, discharge_id=str(event.discharge_id))
-        return ()
 
     def still_waiting(self, timer: Timer, work: Work) -> Iterable[Event]:
         """The promised hour has passed, and nobody was found."""
@@ -398,16 +399,19 @@ class Handlers:
         cards.end(work, assignment_id)
         yield from self._planner(work).withdraw(reason, assignment_id=assignment_id)
 
-    def _end_forgotten(self, work: Work, event: MentorAssigned) -> Iterator[Event]:
+    def _end_forgotten(
+        self, work: Work, event: AssignmentOffered | MentorAssigned | NobodyAvailable
+    ) -> Iterator[Event]:
         """End what else stands for the discharge, and matching does not know of.
 
         It ends an assignment before it makes another, but for what it forgot when its database was
         restored. The mentor of that one would go on seeing the client's card.
         """
+        made = None if isinstance(event, NobodyAvailable) else event.assignment_id
         yield from self._end_standing(
             work,
             event.client_id,
-            lambda one: one.id != event.assignment_id and one.discharge_id == event.discharge_id,
+            lambda one: one.id != made and one.discharge_id == event.discharge_id,
         )
 
     def _end_standing(

@@ -13,6 +13,8 @@ from messaging import parking, restored
 from tests.house import House
 from tests.kept import Kept, keep, put_back
 
+JO = "+15035550101"
+
 
 def _notice(center: House, service: str) -> list[object]:
     """What a worker does before it begins."""
@@ -92,6 +94,34 @@ def test_another_database_under_the_same_name_begins_an_epoch(center: House) -> 
     for name in center.participants:
         assert 0 == center.rows(name, "SELECT count(*) FROM parked_key")[0][0]
         assert 0 == center.rows(name, "SELECT count(*) FROM early")[0][0]
+
+
+@pytest.mark.parametrize("then", ["offered", "waiting"])
+def test_a_mentor_whom_matching_forgot_is_let_go_whoever_comes_next(
+    center: House, then: str
+) -> None:
+    _notice(center, "matching")
+    earlier = keep(center.settings)
+    lost = center.register()
+    center.text(JO, "yes")
+    [first] = center.rows("notifications", "SELECT id FROM assignment WHERE state = 'assigned'")
+    _go_back(center, "matching", earlier)
+    found = _notice(center, "matching")
+    center.settle()
+    if then == "waiting":
+        with center.matching.engine.begin() as conn:
+            conn.execute(text("UPDATE mentor SET state = 'paused'"))
+
+    for key in found:
+        parking.replay(center.matching, key)
+    center.settle()
+
+    assert then == center.story(lost["id"])["state"]
+    open_now = "SELECT id, state FROM assignment WHERE state <> 'ended'"
+    standing = [row.state for row in center.rows("notifications", open_now) if row.id != first.id]
+    assert standing == (["offered"] if then == "offered" else [])
+    ended = "SELECT state FROM assignment WHERE id = :id"
+    assert [("ended",)] == center.rows("notifications", ended, id=first.id)
 
 
 def test_a_mentor_whom_matching_forgot_sees_the_client_no_more(center: House) -> None:
