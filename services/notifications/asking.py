@@ -6,6 +6,7 @@ was taken; one that does not may still be on its way, so a person decides, as be
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,11 +17,14 @@ from sqlalchemy import select, update
 from contracts.event import Event
 from contracts.sealed import Destroyed
 from messaging.sealing import from_json
+from messaging.unavailable import is_away
 from messaging.work import Participant, Work
 from services.notifications.channels import Asked, Lying
 from services.notifications.domain import ASK_AFTER
 from services.notifications.incoming import apply_receipt
 from services.notifications.store import MESSAGE
+
+log = logging.getLogger(__name__)
 
 BATCH = 20
 #: What a network calls today may be yesterday here.
@@ -50,7 +54,7 @@ class Asking:
         with self._participant.engine.connect() as conn:
             rows = conn.execute(due.limit(BATCH)).all()
         for row in rows:
-            found = self._ask(row)
+            found = self._found(row)
             self._participant.transact(lambda work, r=row, f=found: _settle(work, r, f))  # type: ignore[misc]
         return len(rows) == BATCH
 
@@ -58,6 +62,19 @@ class Asking:
         """Let go of the network."""
         if self._channel is not None:
             self._channel.close()
+
+    def _found(self, row: Any) -> list[Lying] | None:
+        """What was found, nothing where asking failed by a fault of ours: others are asked about.
+
+        A person has the task anyway.
+        """
+        try:
+            return self._ask(row)
+        except Exception as error:
+            if is_away(error):
+                raise
+            log.exception("a text cannot be asked about", extra={"message_id": str(row.id)})
+            return []
 
     def _ask(self, row: Any) -> list[Lying] | None:
         """What lies in the network like this text; nothing is asked about who was erased."""

@@ -134,6 +134,28 @@ def test_a_receipt_ends_the_asking(center: House) -> None:
     assert "delivered" == _first(center).state
 
 
+def test_a_text_that_cannot_be_opened_keeps_nobody_from_being_asked_about(center: House) -> None:
+    _first_is_unconfirmed(center)
+    center.network.outcomes = [SILENCE]
+    center.register(
+        facility="south",
+        email=None,
+        channels=["text"],
+        record_number="R-2",
+        mobile="+15035550142",
+    )
+    with center.notifications.engine.begin() as conn:
+        conn.exec_driver_sql(
+            "UPDATE message SET said = jsonb_set(said, '{box}', '\"own.AAAA\"')"
+            " WHERE id = (SELECT id FROM message WHERE ask_at IS NOT NULL ORDER BY ask_at LIMIT 1)"
+        )
+    network = Answering({})
+
+    _ask(center, network, minutes=2)
+
+    assert 1 == len(network.asked)
+
+
 def test_nothing_is_asked_about_who_was_erased(center: House) -> None:
     story = _first_is_unconfirmed(center)
     assert center.desk.erase(UUID(story["client_id"]), by="ops", because="asked")
