@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from services.check.evidence import Evidence, Row, Said, Verdict, were_erased
+from services.check.evidence import Evidence, Row, Said, Verdict, erased_at
 from services.check.places import placements
 
 _REPLY_TASKS = {"danger": "danger", "unclear": "unclear_reply"}
@@ -36,7 +36,7 @@ def judge_asking(evidence: Evidence) -> Verdict:
 
 def _unasked(evidence: Evidence, asked: set[tuple[str, UUID]]) -> Iterator[str]:
     """Failures and replies that need a person and are no task."""
-    erased = were_erased(evidence)
+    erased = erased_at(evidence)
     # What was not known at first, and then was, needs nobody.
     known = {
         row.body.get("message_id")

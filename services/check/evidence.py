@@ -167,14 +167,14 @@ def was_lost(evidence: Evidence, producer: str) -> Mapping[UUID, int]:
     }
 
 
-def were_erased(evidence: Evidence) -> frozenset[UUID]:
-    """Who was erased: what waited for them counts as applied, and nobody is asked about them."""
-    return frozenset(
-        row.key
+def erased_at(evidence: Evidence) -> Mapping[UUID, datetime]:
+    """Who was erased, and when: what waited for them counts as applied, nobody is asked of them."""
+    return {
+        row.key: row.at
         for rows in evidence.said.values()
         for row in rows
         if (known := EVENTS.get(row.type)) is not None and known.erases
-    )
+    }
 
 
 def given_up(evidence: Evidence, service: str) -> frozenset[UUID]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
-from services.check.evidence import Evidence, Verdict, were_erased
+from services.check.evidence import Evidence, Verdict, erased_at
 
 _MAY_HAVE_LEFT = ("leased", "handed_over", "delivered", "unconfirmed")
 
@@ -19,7 +19,7 @@ def judge_handing_over(evidence: Evidence) -> Verdict:
     broken += _delivered_twice(evidence)
     asked = {(task["kind"], task["about"]) for task in evidence.tasks}
     firsts = {m["discharge_id"] for m in evidence.messages if m["purpose"] == "first"}
-    erased = were_erased(evidence)
+    erased = erased_at(evidence)
     for row in evidence.said["intake"]:
         if row.type != "ClientDischarged" or not row.body or row.body.get("replaces"):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
-from services.check.evidence import Applied, Evidence, Verdict, given_up, was_lost, were_erased
+from services.check.evidence import Applied, Evidence, Verdict, erased_at, given_up, was_lost
 
 _Stream = tuple[int, UUID]
 
@@ -20,7 +20,7 @@ def judge_order(evidence: Evidence) -> Verdict:
     checked = 0
     streams = {producer: _streams(evidence, producer) for producer in evidence.said}
     lost = {producer: was_lost(evidence, producer) for producer in evidence.said}
-    erased = were_erased(evidence)
+    erased = erased_at(evidence)
     for service, applied in evidence.applied.items():
         closed = given_up(evidence, service)
         for one in applied:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.check.evidence import GRACE, Evidence, Said, Verdict, given_up
+from services.check.evidence import GRACE, Evidence, Said, Verdict, erased_at, given_up
 
 _PLACED = {
     "AssignmentOffered": "offered",
@@ -125,12 +125,14 @@ def _over_capacity(evidence: Evidence) -> Iterator[str]:
 def _known_otherwise(evidence: Evidence) -> Iterator[str]:
     """Assignments that go on in matching alone, or for those alone who write to the mentor.
 
-    What waits in notifications is judged as waiting, and so is a topic that is held there.
+    What waits in notifications is judged as waiting, and so is a topic that is held. Who is erased
+    is let go by each when it hears of it.
     """
-    if evidence.held.get("notifications"):
+    if evidence.held.get("notifications") or evidence.held.get("matching"):
         return
     waits = {row.key for row in evidence.early.get("notifications", ())}
     aside = evidence.parked | waits | given_up(evidence, "notifications")
+    aside |= {key for key, at in erased_at(evidence).items() if not evidence.is_old(at)}
     rows = {row["id"]: row for row in evidence.assignments}
     known = {row["id"] for row in evidence.known}
     for one in (*evidence.assignments, *evidence.known):

@@ -79,7 +79,11 @@ def gather(
     """
     began, read_at = now(), datetime.now(UTC)
     with ExitStack() as stack:
-        conns = {s: _snapshot(stack, environ[f"{s.upper()}_DATABASE_URL"]) for s in SERVICES}
+        # Matching is read last: what the others know of an assignment was said by then.
+        conns = {
+            s: _snapshot(stack, environ[f"{s.upper()}_DATABASE_URL"])
+            for s in ("intake", "notifications", "matching")
+        }
         found = {
             service: {
                 name: [dict(r._mapping) for r in conn.execute(text(_ROWS[name]), {"now": began})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.check.evidence import Evidence, Verdict
+from services.check.evidence import Evidence, Verdict, erased_at
 from services.check.places import placements
 
 
@@ -24,7 +24,8 @@ def judge_seals(evidence: Evidence) -> Verdict:
 
 def _erased(evidence: Evidence) -> Iterator[str]:
     """Who cannot be known any more can neither be written to nor looked after."""
-    erased = evidence.erased or frozenset()
+    on_its_way = {key for key, at in erased_at(evidence).items() if not evidence.is_old(at)}
+    erased = (evidence.erased or frozenset()) - on_its_way
     if not erased:
         return
     derived = placements(evidence)

@@ -513,6 +513,12 @@ def _introduce(told: History) -> None:
 
 
 ALLOWED: dict[str, Change] = {
+    "matching has not heard yet of who was erased": lambda evidence: replace(
+        _told(lambda told: told.say("intake", "ClientErased", CLIENT, NOW))(evidence), known=[]
+    ),
+    "matching's topic is held by hand": lambda evidence: replace(
+        evidence, known=[], held={"matching": frozenset({"matching-events"})}
+    ),
     "who writes to mentors is held by hand": lambda evidence: replace(
         evidence, known=[], held={"notifications": frozenset({"matching-events"})}
     ),
