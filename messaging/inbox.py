@@ -36,7 +36,7 @@ from contracts.topics import PUBLISHER_OF
 from contracts.wire import load
 from messaging import metrics
 from messaging.broker import Record, record_from_json, record_to_json
-from messaging.rows import among_given, ask_together, insert_many, upsert_many
+from messaging.rows import among_given, ask_together, insert_many, update_many, upsert_many
 from messaging.sealing import KeyAbsent, NotOurs
 from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
 
@@ -85,6 +85,7 @@ class Inbox:
         self._hears = frozenset(event.__name__ for event in work.participant.on)
         arrived = [self._read(record) for record in records]
         self._early: dict[tuple[str, int, UUID, int], Arrived] = {}
+        self._stored: set[tuple[str, int, UUID, int]] = set()
         self._seqs: dict[_Place, int] = {}
         self._parked: set[UUID] = set()
         self._look(arrived, set(freed))
@@ -119,10 +120,10 @@ class Inbox:
             self._check_same(one.envelope, self._applied_there(one.envelope))
             self._count(one, "duplicate")
             return
+        kept = self._early.get(self._id(one.envelope))
+        self._check_same(one.envelope, _said(kept).event_id if kept else None)
         waiting_on = None if erases else self._waits_for(one.envelope)
         if waiting_on is not None:
-            kept = self._early.get(self._id(one.envelope))
-            self._check_same(one.envelope, _said(kept).event_id if kept else None)
             self._keep(one, one.envelope, waiting_on)
             self._count(one, "early")
             return
@@ -131,9 +132,8 @@ class Inbox:
     def early_of(self, keys: Collection[UUID]) -> list[Arrived]:
         """Take the early events of these keys out, each key's in the order of its streams."""
         found = [(place, one) for place, one in self._early.items() if one.key in keys]
-        for place, _ in found:
-            del self._early[place]
-            self._gone.append(place)
+        for _, one in found:
+            self._take_out(_said(one))
         return [one for _, one in sorted(found, key=lambda pair: pair[0][3])]
 
     def park(self, one: Arrived, failure: Failure) -> bool:
@@ -197,11 +197,12 @@ class Inbox:
         """Apply the early events that waited for this key and need to wait no longer."""
         for waiting in self._released_by(key):
             said = _said(waiting)
-            place = self._id(said)
-            if place not in self._early:
+            if self._id(said) not in self._early:
                 continue
             still = self._waits_for(said)
-            if still is not None:
+            if self._was_applied(said):
+                self._take_out(said)
+            elif still is not None:
                 # What it waited for has come, and something else has not: remember that one.
                 self._keep(waiting, said, still)
             else:
@@ -214,8 +215,13 @@ class Inbox:
         it waited for, before either could see what the other wrote.
         """
         for waiting in sorted(self._early.values(), key=lambda one: _said(one).seq):
-            if self._id(_said(waiting)) in self._early and self._is_ready(waiting):
-                yield from self._apply(waiting, _said(waiting))
+            said = _said(waiting)
+            if self._id(said) not in self._early or not self._is_ready(waiting):
+                continue
+            if self._was_applied(said):
+                self._take_out(said)
+            else:
+                yield from self._apply(waiting, said)
 
     @property
     def is_any_ready(self) -> bool:
@@ -223,7 +229,26 @@ class Inbox:
         return any(map(self._is_ready, self._early.values()))
 
     def _is_ready(self, one: Arrived) -> bool:
-        return one.key not in self._parked and self._waits_for(_said(one)) is None
+        said = _said(one)
+        goes_on = self._was_applied(said) or self._waits_for(said) is None
+        return goes_on and one.key not in self._parked
+
+    def flush_early(self) -> None:
+        """Write what was kept for later and what waits no longer, for whoever looks in this work.
+
+        What another has let go meanwhile is not put back.
+        """
+        conn, now = self._work.conn, self._work.now
+        place = tuple_(EARLY.c.producer, EARLY.c.epoch, EARLY.c.key, EARLY.c.seq)
+        if self._gone:
+            conn.execute(delete(EARLY).where(place.in_(self._gone)))
+        rows = {at: _early_row(one, whom, now) for at, (one, whom) in self._kept.items()}
+        moved = [_awaiting(row) for at, row in rows.items() if at in self._stored]
+        update_many(conn, EARLY, moved, *_PLACE)
+        fresh = [row for at, row in rows.items() if at not in self._stored]
+        upsert_many(conn, EARLY, fresh, *_PLACE)
+        self._stored |= self._kept.keys()
+        self._gone, self._kept = [], {}
 
     def flush(self) -> None:
         """Write cursors, the inbox, and what was kept for later."""
@@ -235,15 +260,7 @@ class Inbox:
                 for (who, epoch, key), seq in self._moved().items()
             ]
             upsert_many(conn, CURSOR, moved, "key", "producer", "epoch")
-        if self._gone:
-            place = tuple_(EARLY.c.producer, EARLY.c.epoch, EARLY.c.key, EARLY.c.seq)
-            conn.execute(delete(EARLY).where(place.in_(self._gone)))
-        rows = [
-            _early_row(one, waiting_on, now)
-            for place, (one, waiting_on) in self._kept.items()
-            if place in self._early
-        ]
-        upsert_many(conn, EARLY, rows, "producer", "epoch", "key", "seq")
+        self.flush_early()
         behind = [
             {"key": one.key, "record": record_to_json(one.record), "since": now}
             for one in self._behind
@@ -251,17 +268,20 @@ class Inbox:
         insert_many(conn, PARKED_EVENT, behind)
 
     def _apply(self, one: Arrived, envelope: Envelope) -> Iterator[Arrived]:
-        place = self._id(envelope)
-        # It was kept as early as well, if it has come twice.
-        if self._early.pop(place, None) is not None:
-            self._kept.pop(place, None)
-            self._gone.append(place)
+        self._take_out(envelope)
         self._seqs[self._of(envelope)] = envelope.seq
         self._applied.append(one)
-        self._applied_now[place] = envelope.event_id
+        self._applied_now[self._id(envelope)] = envelope.event_id
         self._count(one, "ok")
         yield one
         yield from self.release(envelope.key)
+
+    def _take_out(self, envelope: Envelope) -> None:
+        """It is early no longer, if it was."""
+        place = self._id(envelope)
+        if self._early.pop(place, None) is not None:
+            self._kept.pop(place, None)
+            self._gone.append(place)
 
     @staticmethod
     def _check_same(envelope: Envelope, known: UUID | None) -> None:
@@ -310,6 +330,9 @@ class Inbox:
                 return after.key
         return None
 
+    def _was_applied(self, envelope: Envelope) -> bool:
+        return envelope.seq <= self._seq(envelope)
+
     def _seq(self, envelope: Envelope) -> int:
         return self._seqs.get(self._of(envelope), 0)
 
@@ -347,7 +370,9 @@ class Inbox:
             self._seqs |= {(r.producer, r.epoch, r.key): r.seq for r in moved}
             waiting = [row.record for row in rows if row.kind == "early"]
             fresh = [self._read(record_from_json(record)) for record in waiting]
-            self._early |= {self._id(_said(one)): one for one in fresh}
+            stored = {self._id(_said(one)): one for one in fresh}
+            self._early |= stored
+            self._stored |= stored.keys()
             keys = {one.key for one in fresh}
 
     def _read(self, record: Record) -> Arrived:
@@ -458,6 +483,14 @@ def _inbox_row(one: Arrived, now: object) -> dict[str, object]:
         "offset": one.record.offset,
         "applied_at": now,
     }
+
+
+_PLACE = ("producer", "epoch", "key", "seq")
+
+
+def _awaiting(row: dict[str, object]) -> dict[str, object]:
+    """Of an early row what changes while it waits: since when it does is kept."""
+    return {name: row[name] for name in (*_PLACE, "waiting_on")}
 
 
 def _early_row(one: Arrived, waiting_on: UUID, now: object) -> dict[str, object]:

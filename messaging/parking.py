@@ -120,6 +120,8 @@ def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
         except Conflict as error:
             failure = Failure(handler="reading", error="Conflict")
             raise HandlerFailed(arrived.key, failure) from error
+    # Whoever decides what is done next, in this work too, looks at what waits.
+    inbox.flush_early()
 
 
 def _react(work: Work, ready: Arrived) -> None:
@@ -357,10 +359,16 @@ def apply_ready(participant: Participant, keys: Sequence[UUID]) -> int:
     while True:
         try:
             participant.transact(again)
-        except HandlerFailed as failed:
-            if failed.key in failing:
+        except Exception as error:
+            failure = failure_of(error)
+            if len(keys) > 1 and not isinstance(error, HandlerFailed):
+                middle = len(keys) // 2
+                halves = keys[:middle], keys[middle:]
+                return sum(apply_ready(participant, half) for half in halves)
+            key = error.key if isinstance(error, HandlerFailed) else keys[0]
+            if key in failing:
                 raise
-            failing[failed.key] = failed.failure
+            failing[key] = failure
         else:
             return applied
 

@@ -28,6 +28,7 @@ from hosting.auth import make_token
 from hosting.database import engine_for
 from hosting.ops_pages import make_ops_pages
 from hosting.sign_in import COOKIE, make_sign_in
+from messaging.early import Releasing
 from messaging.memory import MemoryBroker
 from messaging.relay import Relay
 from messaging.subscriber import Subscriber
@@ -173,13 +174,15 @@ class House:
         self._subscribers = [self._make_subscriber(name) for name in _NAMES]
         self._loader = RosterLoader(self.matching)
         self._timers = [TimerLoop(self._working(name)) for name in _NAMES]
+        self._releasing = [Releasing(self._working(name)) for name in _NAMES]
 
     def settle(self, *, deaf: str | None = None) -> None:
         """Let everything happen that can happen now; one service may be deaf, and only speaks."""
         hearing = [s for n, s in zip(_NAMES, self._subscribers, strict=True) if n != deaf]
         for _ in range(200):
             before = self._progress()
-            loops = (*self._timers, self._loader, self.sender, *self._relays, *hearing)
+            looking = (*self._timers, *self._releasing)
+            loops = (*looking, self._loader, self.sender, *self._relays, *hearing)
             busy = [loop.step() for loop in loops]
             # Outcomes are written beside the loops; what is written now may lead to more.
             self.sender.finish_recording()
@@ -398,6 +401,7 @@ class House:
                     text("UPDATE message SET lease_until = 'epoch' WHERE state = 'leased'")
                 )
         self._timers[place] = TimerLoop(self._working(service))
+        self._releasing[place] = Releasing(self._working(service))
 
     def close(self) -> None:
         """Let go of what is this house's own."""

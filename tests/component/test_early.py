@@ -20,6 +20,7 @@ from messaging.broker import Record
 from messaging.early import Releasing
 from messaging.inbox import Arrived, Failure, Inbox
 from messaging.subscriber import Subscriber
+from messaging.tables import EARLY
 from messaging.work import Work, new_traceparent
 from tests.house import MORNING, House
 
@@ -165,6 +166,66 @@ def test_what_is_early_and_comes_again_when_it_is_ready_waits_no_longer(
     Subscriber(house.intake, _reading([[_again(kept_by_one_worker)]])).step()
 
     assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_another_has_let_go_meanwhile_is_not_put_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, mentor = uuid4(), uuid4()
+    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    Subscriber(house.intake, _reading([[_fact("matching", client, 1, awaited)]])).step()
+
+    def freed_meanwhile() -> None:
+        Subscriber(house.intake, _reading([[_fact("notifications", mentor, 1)]])).step()
+
+    _meanwhile(monkeypatch, subscriber, "batch.loaded", freed_meanwhile)
+    Subscriber(house.intake, _reading([[_fact("notifications", client, 1)]])).step()
+
+    assert (0, 3) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_was_applied_and_is_early_still_is_cleared_away(
+    house: House, kept_by_one_worker: Record
+) -> None:
+    early = house.rows("intake", "SELECT * FROM early")
+    house.clock.move(seconds=3)
+    Releasing(house.intake).step()
+    _put_back(house, early)
+
+    Releasing(house.intake).step()
+
+    assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_is_ready_and_cannot_be_written_parks_its_key_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mentor = uuid4()
+    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    clients = [uuid4() for _ in range(3)]
+    for client in clients:
+        _read(house, _fact("matching", client, 1, awaited))
+    early = house.rows("intake", "SELECT * FROM early")
+    with house.intake.engine.begin() as conn:
+        conn.execute(EARLY.delete())
+    _read(house, _fact("notifications", mentor, 1))
+    _put_back(house, early)
+    house.clock.move(seconds=3)
+    write = Inbox.flush
+
+    def fails(inbox: Inbox) -> None:
+        if any(one.key == clients[1] for one in inbox._applied):
+            raise ValueError
+        write(inbox)
+
+    monkeypatch.setattr(Inbox, "flush", fails)
+
+    Releasing(house.intake).step()
+
+    assert [(clients[1], "writing")] == [
+        (one.key, one.handler) for one in parking.listed(house.intake)
+    ]
+    assert (0, 3) == (_count(house, "early"), _count(house, "inbox"))
 
 
 def test_what_still_waits_is_left_as_it_is(house: House) -> None:
@@ -317,6 +378,11 @@ def _unreadable(inbox: Inbox, one: Arrived) -> Arrived:
     """What is sealed cannot be opened any more."""
     early = one.envelope is not None and one.envelope.producer == "matching"
     return replace(one, problem="KeyAbsent") if early else one
+
+
+def _put_back(house: House, early: list[Any]) -> None:
+    with house.intake.engine.begin() as conn:
+        conn.execute(EARLY.insert(), [dict(row._mapping) for row in early])
 
 
 def _replay(house: House, fact: Record) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
+from contracts.envelope import Envelope, to_headers
+from messaging.broker import Outgoing
 from messaging.unavailable import Unavailable
 from services.notifications import sender
 from services.notifications.channels import Letter, Outcome
@@ -183,6 +186,32 @@ def test_what_is_planned_for_one_of_whom_anything_waits_waits_with_it(
         "notifications", "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
     )
     assert (["planned"], before) == ([row.state for row in rows], len(center.network.letters))
+
+
+def test_nothing_leaves_with_the_work_that_keeps_something_early(center: House) -> None:
+    story = center.register_only(facility="south")
+    while center.loops()["intake relay"].step():
+        pass
+    [client] = center.rows("intake", "SELECT client_id FROM discharge")
+    later = Envelope(
+        event_id=uuid4(),
+        type="SomethingNew",
+        at=center.clock.now(),
+        producer="intake",
+        epoch=1,
+        seq=99,
+        key=client.client_id,
+        traceparent="",
+    )
+    key = str(client.client_id).encode()
+    center.broker.append(
+        Outgoing(topic="intake-events", key=key, value=b"{}", headers=to_headers(later))
+    )
+
+    center.settle()
+
+    assert "assigned" == center.story(story["id"], "south")["state"]
+    assert [] == center.network.to(CLIENT)
 
 
 def test_while_intake_is_silent_nothing_opens_a_conversation(center: House) -> None:
