@@ -57,6 +57,7 @@ class TimerLoop:
                 TIMER.c.key == timer.key,
                 TIMER.c.name == timer.name,
                 TIMER.c.due_at == timer.due_at,
+                goes_on(TIMER.c.key),
             )
             return handler(timer, work) if work.conn.execute(mine).rowcount == 1 else ()
 

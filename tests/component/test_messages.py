@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from messaging import timer_loop
 from services.notifications.channels import Outcome
 from services.notifications.settings import NotificationsSettings, check_mode
 from tests.house import House, a_discharge
@@ -349,6 +350,27 @@ def test_messages_and_timers_of_a_client_of_whom_anything_waits_wait_with_it(
 
     assert [] == while_it_waits
     assert 2 == len(center.network.to(CLIENT))
+
+
+def test_a_timer_of_a_client_who_is_set_aside_just_then_does_not_fire(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center.clock.move(hours=11)
+    story = center.register(language="fr")
+    center.settle()
+    center.clock.move(hours=40)
+    before = center.network.to(CLIENT)
+    loop = center.loops()["notifications timers"]
+    monkeypatch.setattr(
+        timer_loop, "reached", lambda point: center.park("notifications", story["client_id"])
+    )
+
+    loop.step()
+    monkeypatch.undo()
+    center.settle()
+
+    assert before == center.network.to(CLIENT)
+    assert center.rows("notifications", "SELECT name FROM timer WHERE name = 'waiting'")
 
 
 def test_a_day_without_contact_reminds_the_mentor_and_two_ask_a_person(center: House) -> None:
