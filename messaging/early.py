@@ -25,12 +25,11 @@ SETTLED = timedelta(seconds=2)
 #: So many keys are looked at together.
 BATCH = 200
 _FIRST = UUID(int=0)
-_PARKED = select(PARKED_KEY.c.key)
 _KEYS = (
     select(EARLY.c.key)
     .distinct()
     .where(EARLY.c.since <= bindparam("before"), EARLY.c.key > bindparam("beyond"))
-    .where(EARLY.c.key.not_in(_PARKED), EARLY.c.waiting_on.not_in(_PARKED))
+    .where(EARLY.c.key.not_in(select(PARKED_KEY.c.key)))
     .order_by(EARLY.c.key)
     .limit(BATCH)
 )

@@ -16,9 +16,11 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 import orjson
 from marshmallow import ValidationError
 from sqlalchemy import (
+    Boolean,
     cast,
     delete,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -88,6 +90,7 @@ class Inbox:
         self._stored: set[tuple[str, int, UUID, int]] = set()
         self._seqs: dict[_Place, int] = {}
         self._parked: set[UUID] = set()
+        self._freed = frozenset(freed)
         self._look(arrived, set(freed))
         self._need_keys([*arrived, *self._early.values()])
         self.arrived = [self._open(one) for one in arrived]
@@ -144,8 +147,12 @@ class Inbox:
         conn, now = self._work.conn, self._work.now
         row = {"key": one.key, "parked_at": now, "attempts": 1}
         row |= {"handler": failure.handler, "error": failure.error}
-        mine = upsert(PARKED_KEY).values(row).on_conflict_do_nothing().returning(PARKED_KEY.c.key)
-        fresh = conn.execute(mine).first() is not None
+        # One that is there is locked, as it is when it is seen: nobody lets it go meanwhile.
+        mine = upsert(PARKED_KEY).values(row)
+        locked = mine.on_conflict_do_update(
+            index_elements=[PARKED_KEY.c.key], set_={"key": PARKED_KEY.c.key}
+        )
+        fresh: bool = conn.execute(locked.returning(_IS_NEW)).scalar_one()
         self._parked.add(one.key)
         self._behind.append(one)
         self._count(one, "parked")
@@ -178,6 +185,8 @@ class Inbox:
         """Whoever is erased waits no longer: all that waits counts as applied, unhandled."""
         conn = self._work.conn
         self._work.participant.keyring.forget()
+        # First, because it waits for whoever is putting something behind it.
+        conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key))
         query = select(PARKED_EVENT.c.record).where(PARKED_EVENT.c.key == key)
         records = conn.execute(query.order_by(PARKED_EVENT.c.place)).scalars()
         waiting = [self._read(record_from_json(record)) for record in records]
@@ -190,7 +199,6 @@ class Inbox:
                 self._seqs[self._of(_said(one))] = _said(one).seq
                 self._applied.append(one)
         conn.execute(delete(PARKED_EVENT).where(PARKED_EVENT.c.key == key))
-        conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key))
         self._parked.discard(key)
 
     def release(self, key: UUID) -> Iterator[Arrived]:
@@ -209,7 +217,7 @@ class Inbox:
                 yield from self._apply(waiting, said)
 
     def ready(self) -> Iterator[Arrived]:
-        """Apply the early events that wait for nothing any more.
+        """Apply the early events of the freed keys that wait for nothing any more.
 
         Two workers may each have taken one of two events, the one that was early and the one that
         it waited for, before either could see what the other wrote.
@@ -225,13 +233,13 @@ class Inbox:
 
     @property
     def is_any_ready(self) -> bool:
-        """Whether an early event waits for nothing any more."""
+        """Whether an early event of the freed keys waits for nothing any more."""
         return any(map(self._is_ready, self._early.values()))
 
     def _is_ready(self, one: Arrived) -> bool:
         said = _said(one)
         goes_on = self._was_applied(said) or self._waits_for(said) is None
-        return goes_on and one.key not in self._parked
+        return goes_on and one.key in self._freed - self._parked
 
     def flush_early(self) -> None:
         """Write what was kept for later and what waits no longer, for whoever looks in this work.
@@ -447,6 +455,10 @@ _AT_HAND = union_all(
         or_(among_given(EARLY.c.key, "keys"), among_given(EARLY.c.waiting_on, "keys"))
     ),
 )
+
+
+#: A row that this statement has inserted was changed by nobody.
+_IS_NEW = literal_column("xmax = 0", Boolean)
 
 
 #: Which events were applied in these places of their streams.

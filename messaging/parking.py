@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,14 +95,12 @@ def goes_on(key: ColumnElement[UUID]) -> ColumnElement[bool]:
     return and_(key.not_in(parked), ~exists().where(EARLY.c.key == key))
 
 
-def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
+def apply_all(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> None:
     """Apply a batch in order, parking the keys that are known to fail.
 
     Raises ``HandlerFailed`` at the first other failure; the caller rolls back and tries again.
     """
-    for early in inbox.early_of(failing.keys() - {one.key for one in inbox.arrived}):
-        # It failed when what it waited for had come: it is parked, and the other goes on.
-        _park(work, inbox, early, failing[early.key])
+    _park_early(work, inbox, failing)
     for arrived in inbox.arrived:
         if arrived.key in failing:
             # Of a key that is parked already, only an erasure is applied, and so can fail.
@@ -122,6 +120,20 @@ def apply_all(work: Work, inbox: Inbox, failing: dict[UUID, Failure]) -> None:
             raise HandlerFailed(arrived.key, failure) from error
     # Whoever decides what is done next, in this work too, looks at what waits.
     inbox.flush_early()
+
+
+def _park_early(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> None:
+    """What failed when what it waited for had come is parked, and the other goes on."""
+    found = inbox.early_of(failing.keys() - {one.key for one in inbox.arrived})
+    # The one at fault comes first: it is what a person looks at, and may give up.
+    for early in sorted(found, key=lambda one: not _is_at_fault(one, failing[one.key])):
+        _park(work, inbox, early, failing[early.key])
+
+
+def _is_at_fault(one: Arrived, failure: Failure) -> bool:
+    if one.problem is not None:
+        return failure.handler == "reading"
+    return one.envelope is not None and one.envelope.type == failure.handler
 
 
 def _react(work: Work, ready: Arrived) -> None:
@@ -224,16 +236,16 @@ def rehearse(participant: Participant, key: UUID) -> Rehearsal:
     """Run what a replay would run, down to the last row, and take all of it back."""
     said: list[Rehearsal] = []
 
-    def again(work: Work) -> Sequence[Event]:
+    def again(work: Work, failing: Mapping[UUID, Failure]) -> Sequence[Event]:
         if _locked(work, key) is not None:
-            _apply_freed(work, _unparked(work, key), key)
+            _apply_freed(work, _unparked(work, key), key, failing)
         work.finish()
         types = Counter(type_of(one.event) for one in work.said)
         said.append(Rehearsal(says=dict(sorted(types.items()))))
         raise _CalledOff
 
     try:
-        participant.transact(again)
+        _transact(participant, key, again)
     except _CalledOff:
         return said[-1]
     except Exception as error:
@@ -258,18 +270,18 @@ def replay(
     ``REPLAYS`` times in vain, unless it is to be tried ``once_more`` all the same.
     """
 
-    def again(work: Work) -> Sequence[Event]:
+    def again(work: Work, failing: Mapping[UUID, Failure]) -> Sequence[Event]:
         row = _locked(work, key)
         if row is None:
             return ()
         if row.attempts > REPLAYS and not once_more:
             raise TriedEnough
-        _apply_freed(work, _unparked(work, key), key)
+        _apply_freed(work, _unparked(work, key), key, failing)
         _released(work, key, closed=False, by=by)
         return ()
 
     try:
-        participant.transact(again)
+        _transact(participant, key, again)
     except TriedEnough:
         raise
     except Exception as error:
@@ -310,7 +322,7 @@ def close(
         raise ValueError(f"a reason is one of {', '.join(CLOSED_BECAUSE)}")
     closed = False
 
-    def drop_first(work: Work) -> Sequence[Event]:
+    def drop_first(work: Work, failing: Mapping[UUID, Failure]) -> Sequence[Event]:
         nonlocal closed
         closed = False
         row = _locked(work, key)
@@ -318,15 +330,16 @@ def close(
             return ()
         log.warning("a parked key is closed by a person", extra={"handler": row.handler})
         inbox = _unparked(work, key)
+        _park_early(work, inbox, failing)
         for ready in inbox.skip_first() if _is_of_record(row) else ():
             _react(work, ready)
-        _apply_freed(work, inbox, key)
+        _apply_freed(work, inbox, key, failing)
         _released(work, key, closed=True, by=by, because=because)
         closed = True
         return ()
 
     try:
-        participant.transact(drop_first)
+        _transact(participant, key, drop_first)
     except HandlerFailed:
         raise
     except Exception as error:
@@ -359,35 +372,65 @@ def apply_ready(participant: Participant, keys: Sequence[UUID]) -> int:
     while True:
         try:
             participant.transact(again)
-        except Exception as error:
-            failure = failure_of(error)
-            if len(keys) > 1 and not isinstance(error, HandlerFailed):
-                middle = len(keys) // 2
-                halves = keys[:middle], keys[middle:]
-                return sum(apply_ready(participant, half) for half in halves)
-            key = error.key if isinstance(error, HandlerFailed) else keys[0]
-            if key in failing:
-                raise
-            failing[key] = failure
-        else:
             return applied
+        except Exception as error:
+            failure, cause = failure_of(error), error
+        if len(keys) > 1 and not isinstance(cause, HandlerFailed):
+            return _apply_each(participant, keys)
+        key = cause.key if isinstance(cause, HandlerFailed) else keys[0]
+        if key in failing:
+            raise cause
+        failing[key] = failure
+
+
+def _apply_each(participant: Participant, keys: Sequence[UUID]) -> int:
+    """Each key by itself: only the one at fault is parked. Raises last what nothing can park."""
+    applied, causes = 0, []
+    for key in keys:
+        try:
+            applied += apply_ready(participant, [key])
+        except Exception as error:
+            failure_of(error)
+            causes.append(error)
+    if causes:
+        raise causes[0]
+    return applied
 
 
 def forget(work: Work, key: UUID) -> None:
-    """Whoever is erased waits no longer in the service that erases them, which does not hear it."""
+    """Whoever is erased waits no longer in the service that erases them, which does not hear it.
+
+    What waited for them is applied by the loop that looks at what is early: should it fail, that
+    is no fault of the erasure.
+    """
     inbox = Inbox(work, [], freed=[key])
     was_parked = inbox.is_parked(key)
     inbox.forget(key)
-    for ready in inbox.release(key):
-        _react(work, ready)
     inbox.flush()
     if was_parked:
         _released(work, key, closed=True, by=None, because=ERASED)
 
 
-def _apply_freed(work: Work, inbox: Inbox, key: UUID) -> None:
+def _transact(
+    participant: Participant,
+    key: UUID,
+    act: Callable[[Work, Mapping[UUID, Failure]], Sequence[Event]],
+) -> None:
+    """Let a key go; another, whose early event waited for it and fails, is parked in its place."""
+    failing: dict[UUID, Failure] = {}
+    while True:
+        try:
+            participant.transact(lambda work: act(work, failing))
+            return
+        except HandlerFailed as failed:
+            if failed.key == key or failed.key in failing:
+                raise
+            failing[failed.key] = failed.failure
+
+
+def _apply_freed(work: Work, inbox: Inbox, key: UUID, failing: Mapping[UUID, Failure]) -> None:
     """Apply what waited behind the parked event, and what became ready while the key was parked."""
-    apply_all(work, inbox, {})
+    apply_all(work, inbox, failing)
     for ready in inbox.release(key):
         _react(work, ready)
     inbox.flush()
@@ -446,9 +489,10 @@ def _released(
 def failure_of(error: Exception) -> Failure:
     """What failed when work was done, also where no handler did: while it was read or written.
 
-    Raises the error again when it says nothing of the work: an engine is away, or a race was lost.
+    Raises the error again when an engine is away, which says nothing of the work. A race that was
+    lost again and again is a mistake of ours.
     """
-    if is_away(error) or is_lost_race(error):
+    if is_away(error):
         raise error
     return error.failure if isinstance(error, HandlerFailed) else _failure("writing", error)
 

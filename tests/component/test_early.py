@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from contracts.envelope import After, Envelope, to_headers
 from contracts.event import Event
@@ -200,17 +201,7 @@ def test_what_was_applied_and_is_early_still_is_cleared_away(
 def test_what_is_ready_and_cannot_be_written_parks_its_key_alone(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mentor = uuid4()
-    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
-    clients = [uuid4() for _ in range(3)]
-    for client in clients:
-        _read(house, _fact("matching", client, 1, awaited))
-    early = house.rows("intake", "SELECT * FROM early")
-    with house.intake.engine.begin() as conn:
-        conn.execute(EARLY.delete())
-    _read(house, _fact("notifications", mentor, 1))
-    _put_back(house, early)
-    house.clock.move(seconds=3)
+    clients = _three_that_are_ready(house)
     write = Inbox.flush
 
     def fails(inbox: Inbox) -> None:
@@ -226,6 +217,116 @@ def test_what_is_ready_and_cannot_be_written_parks_its_key_alone(
         (one.key, one.handler) for one in parking.listed(house.intake)
     ]
     assert (0, 3) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_is_ready_is_applied_whatever_became_of_what_it_waited_for(
+    house: House, kept_by_one_worker: Record
+) -> None:
+    [early] = house.rows("intake", "SELECT waiting_on FROM early")
+    _park(house, early.waiting_on)
+    house.clock.move(seconds=3)
+
+    Releasing(house.intake).step()
+
+    assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
+
+
+@pytest.mark.parametrize("how", ["replay", "close"])
+def test_whose_event_fails_once_another_is_let_go_is_parked_in_its_place(
+    house: House, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    client, mentor = uuid4(), uuid4()
+    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    _read(house, _fact("matching", client, 1, awaited))
+    _park(house, mentor)
+    _read(house, _fact("notifications", mentor, 1))
+    monkeypatch.setattr(Inbox, "_open", _unreadable)
+
+    if how == "replay":
+        assert parking.replay(house.intake, mentor)
+    else:
+        assert parking.close(house.intake, mentor, because="not_ours")
+
+    assert [(client, "KeyAbsent")] == [(one.key, one.error) for one in parking.listed(house.intake)]
+    assert (0, 1) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_of_what_waits_the_event_at_fault_is_parked_first(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, mentor, other = uuid4(), uuid4(), uuid4()
+    by_mentor, by_other = (
+        After(key=key, producer="notifications", epoch=1, seq=1) for key in (mentor, other)
+    )
+    _read(house, _fact("matching", client, 1))
+    _read(house, _fact("matching", client, 2, by_mentor))
+    _read(house, _fact("notifications", client, 1, by_other))
+    assert (2, 1) == (_count(house, "early"), _count(house, "inbox"))
+    monkeypatch.setattr(Inbox, "_open", _unreadable)
+
+    _read(house, _fact("notifications", mentor, 1))
+
+    [first, *_] = parking.waiting_records(house.intake, client)
+    assert b"/matching" == dict(first.headers)["ce_source"]
+
+
+def test_what_is_put_behind_a_key_while_its_subject_is_erased_counts_as_applied(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = uuid4()
+    _park(house, client)
+
+    def erased(house: House, fact: Record) -> None:
+        def command(work: Work) -> Iterable[Event]:
+            parking.forget(work, client)
+            return ()
+
+        house.intake.transact(command)
+
+    fact = _fact("matching", client, 1)
+    others = [Thread(target=erased, args=(house, fact))]
+
+    def beside() -> None:
+        others[0].start()
+        others[0].join(0.5)
+
+    _meanwhile(monkeypatch, subscriber, "batch.written", beside)
+    _read(house, fact)
+    others[0].join()
+
+    assert [0, 0] == [_count(house, table) for table in ("parked_key", "parked_event")]
+    assert 1 == _count(house, "inbox")
+
+
+def test_a_key_that_is_parked_again_is_let_go_by_nobody_meanwhile(house: House) -> None:
+    client = uuid4()
+    _park(house, client)
+    one = Arrived(record=_fact("matching", client, 1), key=client, envelope=None, event=None)
+
+    with house.intake.engine.begin() as conn:
+        inbox = Inbox(Work(house.intake, conn, new_traceparent()), [])
+        assert not inbox.park(one, Failure(handler="x", error="y"))
+        with house.intake.engine.begin() as other, pytest.raises(OperationalError, match="lock"):
+            other.execute(text("SELECT 1 FROM parked_key FOR UPDATE NOWAIT"))
+
+
+def test_one_that_nothing_can_park_keeps_nobody_else_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = _three_that_are_ready(house)
+    write = Inbox.flush
+
+    def fails(inbox: Inbox) -> None:
+        if any(one.key == clients[1] for one in (*inbox._applied, *inbox._behind)):
+            raise ValueError("planted")
+        write(inbox)
+
+    monkeypatch.setattr(Inbox, "flush", fails)
+
+    with pytest.raises(ValueError, match="planted"):
+        Releasing(house.intake).step()
+
+    assert (1, 3) == (_count(house, "early"), _count(house, "inbox"))
 
 
 def test_what_still_waits_is_left_as_it_is(house: House) -> None:
@@ -378,6 +479,22 @@ def _unreadable(inbox: Inbox, one: Arrived) -> Arrived:
     """What is sealed cannot be opened any more."""
     early = one.envelope is not None and one.envelope.producer == "matching"
     return replace(one, problem="KeyAbsent") if early else one
+
+
+def _three_that_are_ready(house: House) -> list[UUID]:
+    """Clients of whom an early event waits for nothing, and nobody has seen it."""
+    mentor = uuid4()
+    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    clients = [uuid4() for _ in range(3)]
+    for client in clients:
+        _read(house, _fact("matching", client, 1, awaited))
+    early = house.rows("intake", "SELECT * FROM early")
+    with house.intake.engine.begin() as conn:
+        conn.execute(EARLY.delete())
+    _read(house, _fact("notifications", mentor, 1))
+    _put_back(house, early)
+    house.clock.move(seconds=3)
+    return clients
 
 
 def _put_back(house: House, early: list[Any]) -> None:
