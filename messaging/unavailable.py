@@ -10,6 +10,10 @@ class Unavailable(Exception):
     """A database, the broker or a provider is away: keep the work, back off, go on."""
 
 
+class Overtaken(Exception):
+    """What was read is no longer so, and cannot be locked in the right order any more."""
+
+
 #: Serialization failure, deadlock, unique and exclusion violations, lock not available.
 _LOST_RACES = frozenset({"40001", "40P01", "23505", "23P01", "55P03"})
 
@@ -20,7 +24,7 @@ _READ_ONLY = "25006"
 
 def is_lost_race(error: BaseException) -> bool:
     """Whether somebody else was faster; the same work may succeed when tried again."""
-    return _sqlstate(error) in _LOST_RACES
+    return isinstance(error, Overtaken) or _sqlstate(error) in _LOST_RACES
 
 
 def is_away(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from contracts.event import Event
 from contracts.matching import MentorErased, Why
 from messaging import audit, parking
 from messaging.tables import PARKED_KEY
+from messaging.unavailable import Overtaken
 from messaging.work import Participant, Work
 from services.matching.handlers import end
 from services.matching.looking import mark_of
@@ -90,6 +91,9 @@ def erase_mentor(participant: Participant, mentor_id: UUID, *, by: object, becau
         found = work.store.mentor(mentor_id) is not None
         if not found:
             return
+        if work.store.clients_of(mentor_id) != clients:
+            # Somebody was given to them while this waited for the mentor.
+            raise Overtaken
         parking.forget(work, mentor_id)
         for client_id in clients:
             current: Assignment | None = work.store.active(client_id)

@@ -21,6 +21,7 @@ from messaging.sealing import Keyring
 from messaging.shredding import Shredding
 from messaging.work import Participant, Work
 from services.matching.coordinating import erase_mentor
+from services.matching.store import Store
 from tests.house import House
 from tests.kept import keep, put_back
 
@@ -345,6 +346,25 @@ def test_a_mentor_who_is_erased_is_followed_by_another(center: House, facility: 
         "erased"
         == center.rows("matching", "SELECT state FROM mentor WHERE id = :id", id=mentor)[0][0]
     )
+
+
+def test_who_is_given_to_a_mentor_while_they_are_erased_is_followed_by_another_too(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center.register(facility="south")
+    mentor, _ = _mentor_of(center)
+    clients_of = Store.clients_of
+    seen: list[list[UUID]] = [[]]
+
+    def not_seen_yet(store: Store, mentor_id: UUID) -> list[UUID]:
+        return seen.pop() if seen else clients_of(store, mentor_id)
+
+    monkeypatch.setattr(Store, "clients_of", not_seen_yet)
+
+    assert erase_mentor(center.matching, mentor, by="ops", because="asked")
+
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment WHERE state <> 'ended'")
+    assert mentor != row.mentor_id
 
 
 def test_pages_that_told_of_an_erased_mentor_still_open(center: House) -> None:
