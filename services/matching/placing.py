@@ -38,11 +38,16 @@ PAGE = 100
 
 
 def place_seekers(work: Work) -> Iterator[Event]:
-    """Place everyone who seeks, and those who wait where something has eased."""
+    """Place everyone who seeks, and those who wait where something has eased.
+
+    Whoever was at hand here while something eased elsewhere was passed over there.
+    """
     seeking: dict[UUID, list[Client]] = {}
     for client in work.store.clients.values():
         if client.state == "seeking":
             seeking.setdefault(client.facility_id, []).append(client)
+        elif client.state == "waiting":
+            work.store.eased.add(client.facility_id)
     at = sorted(work.store.eased | seeking.keys())
     facilities = work.store.facilities(at)
     for facility_id in at:

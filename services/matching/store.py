@@ -36,6 +36,7 @@ from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.matching import Why
 from contracts.sealed import Destroyed
+from messaging.parking import goes_on
 from messaging.rows import (
     NOTHING,
     among,
@@ -347,10 +348,12 @@ class Store:
         """Lock the next clients who wait at a facility, riskiest and longest first.
 
         Those that somebody else is deciding on are passed over: waiting for them could deadlock.
+        So is whoever waits for more than a mentor: what is parked or early may say something else.
         """
         query = (
             select(CLIENT)
             .where(CLIENT.c.facility_id == facility_id, CLIENT.c.state == "waiting")
+            .where(goes_on(CLIENT.c.id))
             .order_by(CLIENT.c.high_risk.desc(), CLIENT.c.waiting_since, CLIENT.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -8,12 +8,18 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
+from contracts.event import Event
 from contracts.topics import TOPICS
 from messaging import parking, restored
+from messaging.work import Work
 from tests.house import House
 from tests.kept import Kept, keep, put_back
 
 JO = "+15035550101"
+
+
+def _fails(work: Work) -> Iterator[Event]:
+    raise LookupError
 
 
 def _notice(center: House, service: str) -> list[object]:
@@ -94,6 +100,26 @@ def test_another_database_under_the_same_name_begins_an_epoch(center: House) -> 
     for name in center.participants:
         assert 0 == center.rows(name, "SELECT count(*) FROM parked_key")[0][0]
         assert 0 == center.rows(name, "SELECT count(*) FROM early")[0][0]
+
+
+def test_who_waits_and_is_set_aside_is_given_nobody_until_somebody_has_looked(
+    center: House,
+) -> None:
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("UPDATE mentor SET state = 'paused'"))
+    story = center.register(facility="south")
+    client = center.rows("matching", "SELECT id FROM client")[0].id
+    parking.attempt(center.matching, client, "restored", _fails)
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("UPDATE mentor SET state = 'active'"))
+    center.load_facilities()
+    center.settle()
+    assert [] == center.rows("matching", "SELECT id FROM assignment")
+
+    assert parking.replay(center.matching, client)
+    center.settle()
+
+    assert "assigned" == center.story(story["id"], "south")["state"]
 
 
 @pytest.mark.parametrize("then", ["offered", "waiting"])
