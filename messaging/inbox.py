@@ -7,8 +7,8 @@ travelled, and applied as soon as what it waits for has come.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -90,6 +90,8 @@ class Inbox:
         self._stored: set[tuple[str, int, UUID, int]] = set()
         self._seqs: dict[_Place, int] = {}
         self._parked: set[UUID] = set()
+        #: Keys that were parked until what waited for them was forgotten.
+        self.let_go: set[UUID] = set()
         self._freed = frozenset(freed)
         self._look(arrived, set(freed))
         self._need_keys([*arrived, *self._early.values()])
@@ -132,12 +134,12 @@ class Inbox:
             return
         yield from self._apply(one, one.envelope)
 
-    def early_of(self, keys: Collection[UUID]) -> list[Arrived]:
-        """Take the early events of these keys out, each key's in the order of its streams."""
-        found = [(place, one) for place, one in self._early.items() if one.key in keys]
-        for _, one in found:
+    def early_of(self, wanted: Callable[[Arrived], bool]) -> list[Arrived]:
+        """Take out the early events that are wanted, in the order of their streams."""
+        found = [one for one in self._early.values() if wanted(one)]
+        for one in found:
             self._take_out(_said(one))
-        return [one for _, one in sorted(found, key=lambda pair: pair[0][3])]
+        return sorted(found, key=lambda one: _said(one).seq)
 
     def park(self, one: Arrived, failure: Failure) -> bool:
         """Set this key aside: the record waits, and everything of the key behind it.
@@ -163,34 +165,36 @@ class Inbox:
         """Whether a handler has taken anything: what none asks for says nothing about them."""
         return any(one.event is not None for one in self._applied)
 
-    def is_parked(self, key: UUID) -> bool:
-        """Whether this key waits for a person."""
-        return key in self._parked
+    def give_up(self, one: Arrived) -> None:
+        """Let a record count as applied, unread, once its turn comes; only what follows is handled.
 
-    def skip_first(self) -> Iterator[Arrived]:
-        """Give up the first record: it counts as applied, and only what waited for it follows.
-
-        A command that failed has parked its key without a record.
+        One that has no turn, because nobody can read whose it is or another has its place, is left
+        out.
         """
-        if not self.arrived:
-            return
-        one = self.arrived.pop(0)
-        # One that is not the next of its stream must not make those before it look applied.
-        if one.envelope is not None and one.envelope.seq == self._seq(one.envelope) + 1:
-            self._seqs[self._of(one.envelope)] = one.envelope.seq
-            self._applied.append(one)
-            yield from self.release(one.key)
+        place = self.arrived.index(one)
+        if one.envelope is None or self._is_taken(one.envelope):
+            del self.arrived[place]
+        else:
+            self.arrived[place] = replace(one, event=None, problem=None)
+
+    def _is_taken(self, envelope: Envelope) -> bool:
+        kept = self._early.get(self._id(envelope))
+        is_other = kept is not None and _said(kept).event_id != envelope.event_id
+        return is_other or self._was_applied(envelope)
 
     def forget(self, key: UUID) -> None:
         """Whoever is erased waits no longer: all that waits counts as applied, unhandled."""
         conn = self._work.conn
         self._work.participant.keyring.forget()
         # First, because it waits for whoever is putting something behind it.
-        conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key))
+        if conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key)).rowcount:
+            self.let_go.add(key)
         query = select(PARKED_EVENT.c.record).where(PARKED_EVENT.c.key == key)
         records = conn.execute(query.order_by(PARKED_EVENT.c.place)).scalars()
         waiting = [self._read(record_from_json(record)) for record in records]
-        waiting += [one for one in self._behind if one.key == key] + self.early_of([key])
+        waiting += [one for one in self._behind if one.key == key] + self.early_of(
+            lambda one: one.key == key
+        )
         self._behind = [one for one in self._behind if one.key != key]
         done = {self._id(_said(one)) for one in self._applied}
         for one in sorted((one for one in waiting if one.envelope), key=lambda one: _said(one).seq):

@@ -106,11 +106,11 @@ def apply_all(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> None
             # Of a key that is parked already, only an erasure is applied, and so can fail.
             _park(work, inbox, arrived, failing[arrived.key])
             continue
-        was_parked = inbox.is_parked(arrived.key)
         try:
             for ready in inbox.admit(arrived):
                 _react(work, ready)
-            if was_parked and not inbox.is_parked(arrived.key):
+            if arrived.key in inbox.let_go:
+                inbox.let_go.remove(arrived.key)
                 _released(work, arrived.key, closed=True, by=None, because=ERASED)
         except Unreadable as error:
             failure = Failure(handler="reading", error=str(error))
@@ -124,13 +124,24 @@ def apply_all(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> None
 
 def _park_early(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> None:
     """What failed when what it waited for had come is parked, and the other goes on."""
-    found = inbox.early_of(failing.keys() - {one.key for one in inbox.arrived})
+    came = {one.key for one in inbox.arrived}
+    at_fault = {one.key for one in inbox.arrived if _fails(one, failing)}
+
+    def wanted(one: Arrived) -> bool:
+        if one.key in at_fault:
+            return False
+        return _fails(one, failing) if one.key in came else one.key in failing
+
     # The one at fault comes first: it is what a person looks at, and may give up.
-    for early in sorted(found, key=lambda one: not _is_at_fault(one, failing[one.key])):
+    for early in sorted(inbox.early_of(wanted), key=lambda one: not _fails(one, failing)):
         _park(work, inbox, early, failing[early.key])
 
 
-def _is_at_fault(one: Arrived, failure: Failure) -> bool:
+def _fails(one: Arrived, failing: Mapping[UUID, Failure]) -> bool:
+    """Whether it is this event for which its key is parked, as far as its type tells."""
+    failure = failing.get(one.key)
+    if failure is None:
+        return False
     if one.problem is not None:
         return failure.handler == "reading"
     return one.envelope is not None and one.envelope.type == failure.handler
@@ -286,15 +297,13 @@ def replay(
         raise
     except Exception as error:
         failure, now = failure_of(error), participant.now()
+        # Which record could not be written is not known: the one at fault is still the one it was.
+        found = {} if failure.handler == "writing" else {"handler": failure.handler}
         with participant.engine.begin() as conn:
             conn.execute(
                 update(PARKED_KEY)
                 .where(PARKED_KEY.c.key == key)
-                .values(
-                    attempts=PARKED_KEY.c.attempts + 1,
-                    handler=failure.handler,
-                    error=failure.error,
-                )
+                .values(attempts=PARKED_KEY.c.attempts + 1, error=failure.error, **found)
             )
             audit.note(
                 conn, now, by, "replayed in vain", key, handler=failure.handler, error=failure.error
@@ -330,9 +339,9 @@ def close(
             return ()
         log.warning("a parked key is closed by a person", extra={"handler": row.handler})
         inbox = _unparked(work, key)
-        _park_early(work, inbox, failing)
-        for ready in inbox.skip_first() if _is_of_record(row) else ():
-            _react(work, ready)
+        if _is_of_record(row) and inbox.arrived:
+            cause = {key: Failure(handler=row.handler, error=row.error)}
+            inbox.give_up(next((o for o in inbox.arrived if _fails(o, cause)), inbox.arrived[0]))
         _apply_freed(work, inbox, key, failing)
         _released(work, key, closed=True, by=by, because=because)
         closed = True
@@ -404,10 +413,9 @@ def forget(work: Work, key: UUID) -> None:
     is no fault of the erasure.
     """
     inbox = Inbox(work, [], freed=[key])
-    was_parked = inbox.is_parked(key)
     inbox.forget(key)
     inbox.flush()
-    if was_parked:
+    if key in inbox.let_go:
         _released(work, key, closed=True, by=None, because=ERASED)
 
 

@@ -270,6 +270,57 @@ def test_of_what_waits_the_event_at_fault_is_parked_first(
     assert b"/matching" == dict(first.headers)["ce_source"]
 
 
+def test_what_is_given_up_before_its_turn_counts_as_applied_in_its_turn(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, mentor = uuid4(), uuid4()
+    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    _read(house, _fact("matching", client, 1, awaited))
+    _read(house, _fact("matching", client, 2))
+
+    def second_fails(inbox: Inbox, one: Arrived) -> Arrived:
+        return _unreadable(inbox, one) if one.envelope and one.envelope.seq == 2 else one
+
+    monkeypatch.setattr(Inbox, "_open", second_fails)
+    _read(house, _fact("notifications", mentor, 1))
+    assert [2] == [one.events for one in parking.listed(house.intake)]
+
+    assert parking.close(house.intake, client, because="not_ours")
+    _read(house, _fact("matching", client, 3))
+
+    assert (0, 4) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_what_came_beside_an_early_event_that_fails_waits_behind_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = uuid4()
+    awaited = After(key=client, producer="notifications", epoch=1, seq=1)
+    _read(house, _fact("matching", client, 1, awaited))
+    monkeypatch.setattr(Inbox, "_open", _unreadable)
+
+    _read(house, _fact("notifications", client, 1))
+
+    waiting = parking.waiting_records(house.intake, client)
+    sources = [dict(record.headers)["ce_source"] for record in waiting]
+    assert [b"/matching", b"/notifications"] == sources
+    assert parking.close(house.intake, client, because="unreadable")
+    assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_a_key_that_is_parked_while_its_subject_is_erased_is_let_go_like_any_other(
+    house: House,
+) -> None:
+    client = uuid4()
+    with house.intake.engine.begin() as conn:
+        inbox = Inbox(Work(house.intake, conn, new_traceparent()), [], freed=[client])
+        _park(house, client)
+
+        inbox.forget(client)
+
+        assert {client} == inbox.let_go
+
+
 def test_what_is_put_behind_a_key_while_its_subject_is_erased_counts_as_applied(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,7 +457,7 @@ def test_a_replay_that_fails_while_it_is_written_is_counted(
     with pytest.raises(parking.HandlerFailed):
         parking.close(house.intake, client, because="not_ours")
     [left] = parking.listed(house.intake)
-    assert (2, "writing", "ValueError") == (left.attempts, left.handler, left.error)
+    assert (2, "told", "ValueError") == (left.attempts, left.handler, left.error)
 
 
 def test_a_number_that_is_used_twice_sets_the_subject_aside(house: House) -> None:
