@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -140,6 +140,7 @@ class Sender:
     #: Hands over what was leased with the work that planned it, as soon as that is committed.
     beside: Executor = field(default_factory=lambda: ThreadPoolExecutor(2 * THREADS))
     _leaving: threading.Event = field(default_factory=threading.Event)
+    _going: set[Future[None]] = field(default_factory=set)
     _others_wait: bool = False
     _closing: threading.Event = field(default_factory=threading.Event)
     _doubt: Doubt = field(default_factory=Doubt)
@@ -169,6 +170,8 @@ class Sender:
         """Write what is still to be written, and hang up everywhere."""
         self._closing.set()
         self.finish_recording()
+        # Each hands its own over by the same threads, which take nothing more once they are let go.
+        wait(set(self._going))
         self._pool.shutdown(wait=True)
         self.beside.shutdown(wait=True)
         for channels in self._idle.values():
@@ -216,7 +219,9 @@ class Sender:
                 log.exception("what became of messages could not be written")
 
         self._leaving.set()
-        self.beside.submit(send)
+        going = self.beside.submit(send)
+        self._going.add(going)
+        going.add_done_callback(self._going.discard)
 
     def _hand_over_all(self, pool: Executor, leased: list[Leased]) -> list[tuple[Leased, Outcome]]:
         """What is to one address leaves one after the other, as it was planned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -132,6 +133,24 @@ def test_what_is_planned_leaves_as_soon_as_it_is_committed(center: House) -> Non
 
     assert ("handed_over", None) == _first(center)
     assert 1 == len(center.network.to(CLIENT))
+
+
+def test_what_is_about_to_leave_when_a_worker_is_told_to_stop_leaves(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over_all = sender.Sender._hand_over_all
+
+    def later(self: sender.Sender, *given: Any) -> Any:
+        time.sleep(0.3)
+        return hand_over_all(self, *given)
+
+    monkeypatch.setattr(sender.Sender, "_hand_over_all", later)
+    center.sender.beside = ThreadPoolExecutor(2 * sender.THREADS)
+    _plan_first(center)
+
+    center.sender.close()
+
+    assert ("handed_over", None) == _first(center)
 
 
 def test_what_is_planned_while_others_leave_waits_its_turn(center: House) -> None:
