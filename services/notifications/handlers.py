@@ -98,9 +98,12 @@ class Handlers:
         person = work.store.persons[event.client_id]
         was_held = person.state == "held"
         work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
-        if not was_held:
+        once = f"first/client/{event.discharge_id}"
+        if not was_held or work.store.was_handed_over(once):
             return ()
-        return self._planner(work).tell_client("first", event.client_id, event.discharge_id)
+        tried = work.store.channels_tried(once)
+        planner = self._planner(work)
+        return planner.tell_client("first", event.client_id, event.discharge_id, tried=tried)
 
     def contact_changed(self, event: ContactDetailsChanged, work: Work) -> Iterable[Event]:
         """The client is called or reached differently from now on."""

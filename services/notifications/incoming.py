@@ -57,7 +57,7 @@ class Desk:
             work.store.load_persons({question.person_id, question.client_id})
             person = work.store.persons.get(question.person_id)
             if person is not None:
-                incoming = _Incoming(work, self.tokens, person, channel)
+                incoming = _Incoming(work, self.tokens, person, channel, asked=question)
                 yield from incoming.take(meaning)
 
         self.participant.transact(command)
@@ -124,8 +124,10 @@ class _Incoming:
         channel: str,
         *,
         had_ended: bool = False,
+        asked: Question | None = None,
     ) -> None:
         self._work = work
+        self._asked = asked
         self._had_ended = had_ended
         self._planner = Planner(work=work, tokens=tokens)
         self._person = person
@@ -292,8 +294,14 @@ class _Incoming:
         self._answer("wrong_number")
 
     def _question(self, kind: str) -> Question | None:
-        found: Question | None = self._work.store.open_question(self._person.id, kind)
-        return found
+        """What was asked: a page says what it answers, a text only who sent it."""
+        store, found = self._work.store, None
+        if self._asked is None:
+            found = store.open_question(self._person.id, kind)
+        elif self._asked.kind == kind:
+            found = store.question_about(self._asked.assignment_id, kind)
+        answered: Question | None = found
+        return answered
 
     def _answer(self, purpose: str, *, once: str = "") -> None:
         self._planner.answer(purpose, self._person, self._channel, self._reply_id, once=once)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -57,13 +57,14 @@ class Planner:
         *,
         assignment: Assignment | None = None,
         once: str = "",
+        tried: Collection[str] = (),
     ) -> Iterator[Event]:
         """Write to a client; where no channel is left, say so at once."""
         person: Person | None = self.work.store.persons.get(client_id)
         if person is None:
             return
         agreed = self.work.store.consents.get(client_id, set())
-        channels = channels_of(person, agreed)
+        channels = [channel for channel in channels_of(person, agreed) if channel not in tried]
         message = Message(
             id=ids.uuid7(),
             once=once or f"{purpose}/client/{about}",
@@ -169,7 +170,8 @@ class Planner:
         person: Person | None = self.work.store.persons.get(message.subject_id)
         agreed = self.work.store.consents.get(message.subject_id, set())
         left = channels_of(person, agreed) if person and not message.is_answer else []
-        following = next((channel for channel in left if channel != message.channel), None)
+        tried = {message.channel, *self.work.store.channels_tried(message.once)} if left else set()
+        following = next((channel for channel in left if channel not in tried), None)
         if following is not None:
             self.work.store.plan(replace(message, id=ids.uuid7(), channel=following))
             reason = "next_channel"

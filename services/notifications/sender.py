@@ -473,8 +473,10 @@ class Sender:
             found: list[dict[str, Any]] = []
             for leased, outcome in results:
                 state = states[leased.row.id]
-                # A receipt may have come first, and said more than the call's own answer.
-                if state == "leased" or (state == "unconfirmed" and outcome.kind != "unknown"):
+                # A receipt may have come first, and said more than the call's own answer. Where a
+                # person was asked already, only what is settled counts: nothing is sent again.
+                is_settled = outcome.kind in ("accepted", "rejected")
+                if state == "leased" or (state == "unconfirmed" and is_settled):
                     yield from self._outcome(work, leased.row, outcome, found)
             update_many(work.conn, MESSAGE, found, "id")
 

@@ -323,11 +323,12 @@ class Message:
 
 
 _MESSAGE = tuple(f.name for f in fields(Message))
-#: What was withdrawn because the discharge was held may be said after all.
+#: What was withdrawn because the discharge was held, or for another channel, may be said after all.
+_MAY_BE_SAID = "state = 'suppressed' AND message.reason IN ('held', 'next_channel')"
 _OR_SAY_AFTER_ALL = (
     "ON CONFLICT (once, channel) DO UPDATE SET state = excluded.state, due_at = excluded.due_at,"
     " first_due_at = excluded.first_due_at, reason = excluded.reason"
-    " WHERE message.state = 'suppressed' AND message.reason = 'held'"
+    f" WHERE message.{_MAY_BE_SAID}"
 )
 _QUESTION = tuple(column.name for column in QUESTION.c)
 _PERSON = tuple(f.name for f in fields(Person) if f.name != "contact")
@@ -620,6 +621,11 @@ class Store:
         else:
             self._new = [gone if m.id == message.id else m for m in self._new]
         return gone
+
+    def channels_tried(self, once: str) -> set[str]:
+        """The channels on which this was said, or is to be, or could not be."""
+        query = text(f"SELECT channel FROM message WHERE once = :once AND NOT ({_MAY_BE_SAID})")
+        return set(self._conn.execute(query, {"once": once}).scalars())
 
     def was_handed_over(self, once: str) -> bool:
         """Whether something may have reached its recipient."""

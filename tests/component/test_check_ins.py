@@ -213,6 +213,35 @@ def test_a_client_without_a_phone_answers_on_the_page(center: House) -> None:
     assert "would like to hear from you" in center.network.to(JO)[-1]
 
 
+def test_a_button_answers_what_stands_on_its_page(center: House) -> None:
+    for number in (1, 2):
+        center.register(
+            facility="south", record_number=f"R-{number}", mobile=f"+150355501{number}0"
+        )
+    with center.notifications.engine.begin() as conn:
+        # Both stand beside the same mentor, who was asked about the first before the second.
+        conn.execute(
+            text(
+                "UPDATE question SET person_id = (SELECT person_id FROM question"
+                " WHERE kind = 'contact' ORDER BY asked_at, id LIMIT 1),"
+                " state = 'waiting' WHERE id = (SELECT id FROM question WHERE kind = 'contact'"
+                " ORDER BY asked_at DESC, id DESC LIMIT 1)"
+            )
+        )
+    [first, second] = center.rows(
+        "notifications",
+        "SELECT id, client_id FROM question WHERE kind = 'contact' ORDER BY state = 'waiting'",
+    )
+
+    center.pages().post(f"/messages/answer/{second.id}", data={"answer": "talked"})
+
+    said = "SELECT key FROM outbox WHERE type = 'ReplyReceived'"
+    assert [second.client_id] == [row.key for row in center.rows("notifications", said)]
+    closed = "SELECT id FROM question WHERE kind = 'contact' AND state = 'closed'"
+    assert [second.id] == [row.id for row in center.rows("notifications", closed)]
+    assert first.id != second.id
+
+
 def test_without_a_mentor_a_person_is_asked_at_once(center: House) -> None:
     center.register(language="fr")
 

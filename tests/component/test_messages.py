@@ -216,6 +216,47 @@ def test_a_revoked_text_goes_by_mail_instead(center: House) -> None:
     assert "message_suppressed" not in _kinds(center)
 
 
+def _consent(center: House, *channels: str) -> None:
+    """Both were agreed to; these stand."""
+    given = a_discharge(center.clock.now())["consents"]
+    body = {
+        "facility": "north",
+        "record_number": "R-1001",
+        "consents": {channel: given[channel] for channel in channels},
+    }
+    assert 200 == center.api().put("/api/consents", json=body).status_code
+    center.settle()
+
+
+def test_what_failed_on_one_channel_and_is_revoked_on_the_other_is_told_to_a_person(
+    center: House,
+) -> None:
+    center.network.outcomes = [
+        Outcome(kind="rejected", phase="done", reason="twilio_21211"),
+        Outcome(kind="retry", phase="done", reason="smtp_451"),
+    ]
+    center.register(language="fr")
+
+    _consent(center, "text")
+
+    reasons = "SELECT reason FROM message WHERE purpose = 'first' AND channel = 'email'"
+    assert ["no_consent"] == [row.reason for row in center.rows("notifications", reasons)]
+    assert "message_suppressed" in _kinds(center)
+
+
+def test_what_was_revoked_and_is_agreed_to_again_is_said_there(center: House) -> None:
+    center.clock.move(hours=11)
+    center.register(language="fr")
+    _consent(center, "email")
+    _consent(center, "email", "text")
+    _consent(center, "text")
+
+    center.clock.move(hours=14)
+    center.settle()
+
+    assert (1, []) == (len(center.network.to(CLIENT)), center.network.to(MAIL))
+
+
 def test_a_changed_number_gets_what_has_not_left(center: House) -> None:
     center.clock.move(hours=11)
     center.register(language="fr")

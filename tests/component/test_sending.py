@@ -281,6 +281,25 @@ def test_the_databases_clock_judges_a_lease_and_not_the_machines(
     )
 
 
+def test_what_a_person_was_asked_about_is_not_sent_again_by_a_late_answer(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_taken_for_dead(channel: RecordingChannel, letter: Letter) -> Outcome:
+        with center.notifications.engine.begin() as conn:
+            conn.execute(text("UPDATE message SET lease_until = 'epoch' WHERE state = 'leased'"))
+        center.sender._expire()
+        return Outcome(kind="retry", phase="done", reason="smtp_451")
+
+    with monkeypatch.context() as once:
+        once.setattr(RecordingChannel, "send", is_taken_for_dead)
+        _plan_first(center)
+    center.clock.move(minutes=5)
+    center.settle()
+
+    assert ("unconfirmed", "lease_expired") == _first(center)
+    assert [] == center.network.to(CLIENT)
+
+
 def test_a_lease_that_ran_out_hands_nothing_over(
     center: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,9 +105,13 @@ class SmtpChannel:
         smtp.send(_dot_stuffed(message))
         code, _ = smtp.getreply()
         smtp.sock.settimeout(_CONNECT_SECONDS)
-        if code == 250:
+        if 200 <= code < 300:
             return Outcome(kind="accepted", phase="done")
-        return self._refused(code, "done")
+        if 400 <= code < 600:
+            return self._refused(code, "done")
+        # All of it was said, and what this means nobody knows.
+        self.close()
+        return Outcome(kind="unknown", phase="body", reason=f"smtp_{code}")
 
     def _refused(self, code: int, phase: str) -> Outcome:
         """The server said no: for now, or for good."""

@@ -22,6 +22,9 @@ from services.notifications.channels.email import WIRE, SmtpChannel
 class _Agreeable(StreamRequestHandler):
     """A mail server of the plainest kind, which says yes to all that it can read."""
 
+    #: What it says once it has read a message.
+    has_read = b"250 yes"
+
     def handle(self) -> None:
         self.wfile.write(b"220 here\r\n")
         while line := self.rfile.readline():
@@ -29,7 +32,9 @@ class _Agreeable(StreamRequestHandler):
                 self.wfile.write(b"354 go on\r\n")
                 while self.rfile.readline() != b".\r\n":
                     pass
-            self.wfile.write(b"250 yes\r\n")
+                self.wfile.write(self.has_read + b"\r\n")
+            else:
+                self.wfile.write(b"250 yes\r\n")
 
 
 @contextmanager
@@ -48,6 +53,26 @@ def _channel() -> Iterator[SmtpChannel]:
 
 def _send(channel: SmtpChannel, to: str) -> Outcome:
     return channel.send(Letter(message_id="m-1", to=to, subject="Hello", text="Hello"))
+
+
+@pytest.mark.parametrize(
+    ("says", "kind"),
+    [
+        (b"250 yes", "accepted"),
+        (b"252 perhaps", "accepted"),
+        (b"451 later", "retry"),
+        (b"554 never", "rejected"),
+        (b"354 go on", "unknown"),
+        (b"well", "unknown"),
+    ],
+)
+def test_what_is_said_of_a_whole_message_decides_what_became_of_it(
+    monkeypatch: pytest.MonkeyPatch, says: bytes, kind: str
+) -> None:
+    monkeypatch.setattr(_Agreeable, "has_read", says)
+
+    with _channel() as channel:
+        assert kind == _send(channel, "sam@example.org").kind
 
 
 @pytest.mark.parametrize("address", ["sám@example.org", "sam@exámple.org", "sam\udc80@example.org"])
