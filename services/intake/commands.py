@@ -532,8 +532,7 @@ class _Visit:
             discharge, state="held", next_what="complete what is missing", next_by=due
         )
         work.store.step(self._client_id, discharge.id, "held")
-        work.timers.revoke(discharge.client_id, f"placed/{discharge.id}")
-        work.timers.revoke(discharge.client_id, f"contact/{discharge.id}")
+        store.end_support(work, discharge, "held")
         yield DischargeHeld(
             client_id=self._client_id,
             discharge_id=discharge.id,
@@ -602,7 +601,8 @@ class _Visit:
         for one in work.store.discharges_of(self._client_id):
             if one.is_open:
                 _close(work, one, "died")
-        work.store.close_every_task(self._client_id, because="died")
+        # What a service cannot go on with waits there still, and holds a mentor's place.
+        work.store.close_every_task(self._client_id, because="died", but="parked")
         if self._died:
             return
         self._died = True

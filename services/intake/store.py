@@ -377,12 +377,12 @@ class Store:
             if about not in self._new:
                 self._done.append({"kind": kind, "about": about, "done_because": because})
 
-    def close_every_task(self, client_id: UUID, *, because: str) -> None:
-        """Nobody is asked for anything about this client any more."""
-        self._tasks = [t for t in self._tasks if t["client_id"] != client_id]
+    def close_every_task(self, client_id: UUID, *, because: str, but: str = "") -> None:
+        """Nobody is asked for anything about this client any more, but for one kind of task."""
+        self._tasks = [t for t in self._tasks if t["client_id"] != client_id or t["kind"] == but]
         self._conn.execute(
             update(TASK)
-            .where(TASK.c.client_id == client_id, TASK.c.done_at.is_(None))
+            .where(TASK.c.client_id == client_id, TASK.c.done_at.is_(None), TASK.c.kind != but)
             .values(done_at=self._work.now, done_because=because, done_by="itself")
         )
 
@@ -636,13 +636,13 @@ def close(work: Work, discharge: Discharge, because: str) -> None:
     work.store.change(
         discharge, state="closed", closed_because=because, next_what=None, next_by=None
     )
-    work.store.close_tasks(
-        discharge.id,
-        "held",
-        "nobody_available",
-        "first_contact_late",
-        "not_placed",
-        because=because,
-    )
+    work.store.close_tasks(discharge.id, "held", because=because)
+    end_support(work, discharge, because)
+
+
+def end_support(work: Work, discharge: Discharge, because: str) -> None:
+    """Nothing is expected any more of whoever stood beside the client, or was to find somebody."""
+    asked = ("nobody_available", "first_contact_late", "not_placed")
+    work.store.close_tasks(discharge.id, *asked, because=because)
     for name in ("placed", "contact"):
         work.timers.revoke(discharge.client_id, f"{name}/{discharge.id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from contracts.event import Event
 from contracts.parking import KeyParked, KeyReleased
 from messaging import parking
+from messaging.work import Work
 from services.check import gather, judge
 from services.intake.domain import HOLDS
 from services.intake.facilities import load_facilities
@@ -297,6 +299,55 @@ def test_custody_stops_support_that_has_begun_until_the_client_is_free(center: H
     assert {"incarcerated"} == missing(held)
     assert free["state"] == "assigned"
     assert [] == center.tasks("south")
+
+
+def test_what_was_asked_while_support_went_on_is_asked_no_more_when_it_is_held(
+    center: House,
+) -> None:
+    story = center.register(facility="south")
+    center.clock.move(hours=49)
+    center.settle()
+    assert "first_contact_late" in {task["kind"] for task in center.tasks("south")}
+
+    center.register(facility="south", reason="incarcerated")
+
+    assert "held" == center.story(story["id"], "south")["state"]
+    assert {"held"} == {task["kind"] for task in center.tasks("south")}
+
+
+def test_who_cannot_be_gone_on_with_is_looked_at_after_their_death_too(center: House) -> None:
+    story = center.register_only(facility="south")
+    center.settle(deaf="matching")
+    [client] = center.rows("intake", "SELECT client_id FROM discharge")
+
+    def fails(work: Work) -> Iterable[Event]:
+        raise LookupError
+
+    parking.attempt(center.matching, client.client_id, "told", fails)
+    center.settle()
+
+    center.register(facility="south", reason="died")
+
+    assert "closed" == center.story(story["id"], "south")["state"]
+    assert {"parked"} == {task["kind"] for task in center.tasks("south")}
+    assert parking.replay(center.matching, client.client_id)
+    center.settle()
+    assert [] == center.tasks("south")
+
+
+def test_who_was_welcomed_before_custody_is_not_welcomed_again(center: House) -> None:
+    story = center.register(facility="south")
+    center.register(facility="south", reason="incarcerated")
+    consents = {"email": a_discharge(center.clock.now())["consents"]["email"]}
+    body = {"facility": "south", "record_number": "R-1001", "consents": consents}
+    assert 200 == center.api("south").put("/api/consents", json=body).status_code
+    center.settle()
+
+    center.register(facility="south", reason="other", consents=consents)
+
+    welcomes = "SELECT channel FROM message WHERE purpose = 'first' AND state = 'handed_over'"
+    assert ["sms"] == [row.channel for row in center.rows("notifications", welcomes)]
+    assert "assigned" == center.story(story["id"], "south")["state"]
 
 
 def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_released(
