@@ -165,18 +165,21 @@ def _react(work: Work, ready: Arrived) -> None:
 
 def _park(work: Work, inbox: Inbox, arrived: Arrived, failure: Failure) -> None:
     if inbox.park(arrived, failure):
-        _tell(work, arrived.key, failure)
+        _tell(work, _parked(work, arrived.key, failure))
         log.error("a key was parked", extra={"handler": failure.handler, "error": failure.error})
 
 
-def _tell(work: Work, key: UUID, failure: Failure) -> None:
-    parked = KeyParked(
+def _parked(work: Work, key: UUID, failure: Failure) -> KeyParked:
+    return KeyParked(
         subject_id=key,
         service=work.participant.name,
         handler=failure.handler,
         error=failure.error,
         parked_at=work.now,
     )
+
+
+def _tell(work: Work, parked: KeyParked) -> None:
     # A service does not read its own topic, so it reacts to its own parking here.
     work.cause = None
     work.react(parked)
@@ -200,13 +203,22 @@ def attempt(participant: Participant, key: UUID, name: str, command: Command) ->
         participant.transact(park)
 
 
-def set_aside(work: Work, key: UUID, failure: Failure) -> None:
-    """Park a key without a record, and tell; one that is parked already stays as it is."""
+def set_aside(work: Work, key: UUID, failure: Failure, *, anew: bool = False) -> None:
+    """Park a key without a record, and tell; one that is parked already stays as it is.
+
+    Unless it is done ``anew``: whoever was told of the earlier time may have heard of its end.
+    """
     row = {"key": key, "parked_at": work.now, "attempts": 1}
     row |= {"handler": failure.handler, "error": failure.error}
-    mine = insert(PARKED_KEY).values(row).on_conflict_do_nothing()
+    mine = insert(PARKED_KEY).values(row)
+    if anew:
+        mine = mine.on_conflict_do_update(index_elements=[PARKED_KEY.c.key], set_=row)
+    else:
+        mine = mine.on_conflict_do_nothing()
     if work.conn.execute(mine.returning(PARKED_KEY.c.key)).first() is not None:
-        _tell(work, key, failure)
+        parked = _parked(work, key, failure)
+        work.store.load([parked])
+        _tell(work, parked)
 
 
 def listed(participant: Participant) -> list[Parked]:
@@ -267,7 +279,9 @@ def rehearse(participant: Participant, key: UUID) -> Rehearsal:
 def _unparked(work: Work, key: UUID) -> Inbox:
     """The inbox over what waits for a key, which is parked no longer; its rows are loaded."""
     inbox = Inbox(work, _unpark(work, key), freed=[key])
-    work.store.load(inbox.events())
+    # It is told of the key, whether or not an event of it waits.
+    told = _parked(work, key, Failure(handler="", error=""))
+    work.store.load([told, *inbox.events()])
     return inbox
 
 

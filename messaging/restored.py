@@ -60,7 +60,7 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
         shredding.record(conn, _erased(records), work.now)
         for key in lost:
             # What is said of this has its numbers in the new epoch already.
-            parking.set_aside(work, key, LOST)
+            parking.set_aside(work, key, LOST, anew=True)
         return ()
 
     participant.transact(command)

@@ -102,6 +102,42 @@ def test_another_database_under_the_same_name_begins_an_epoch(center: House) -> 
         assert 0 == center.rows(name, "SELECT count(*) FROM early")[0][0]
 
 
+def test_who_was_parked_before_and_let_go_since_is_set_aside_with_a_word(center: House) -> None:
+    story = center.register(facility="south")
+    client = center.rows("matching", "SELECT id FROM client")[0].id
+    _notice(center, "matching")
+    parking.attempt(center.matching, client, "told", _fails)
+    center.settle()
+    earlier = keep(center.settings)
+    assert parking.replay(center.matching, client)
+    center.settle()
+    assert "assigned" == center.story(story["id"], "south")["state"]
+
+    _go_back(center, "matching", earlier)
+    assert [client] == _notice(center, "matching")
+    center.settle()
+
+    assert "parked" == center.story(story["id"], "south")["state"]
+    assert ["restored"] == [one.handler for one in parking.listed(center.matching)]
+    assert parking.replay(center.matching, client)
+    center.settle()
+    assert "assigned" == center.story(story["id"], "south")["state"]
+
+
+def test_whom_intake_cannot_go_on_with_shows_it_with_no_event_at_fault(center: House) -> None:
+    story = center.register(facility="south")
+    [client] = center.rows("intake", "SELECT client_id FROM discharge")
+
+    parking.attempt(center.intake, client.client_id, "told", _fails)
+
+    assert "parked" == center.story(story["id"], "south")["state"]
+    assert ["parked"] == [task["kind"] for task in center.tasks("south")]
+    assert [] == center.tasks("north")
+    assert parking.replay(center.intake, client.client_id)
+    assert "assigned" == center.story(story["id"], "south")["state"]
+    assert [] == center.tasks("south")
+
+
 def test_who_waits_and_is_set_aside_is_given_nobody_until_somebody_has_looked(
     center: House,
 ) -> None:
