@@ -43,6 +43,10 @@ def add_entry_pages(pages: Blueprint, desk: Desk) -> None:
     _add_admission(pages, desk)
 
 
+#: What is sent with a form and says nothing of the client.
+_BESIDE = frozenset({"form_token", "then", "is_another"})
+
+
 def _add_discharge(pages: Blueprint, desk: Desk) -> None:
     @pages.get("/discharges/new")
     @needs_role(*STAFF)
@@ -61,8 +65,11 @@ def _add_discharge(pages: Blueprint, desk: Desk) -> None:
             if alike and "is_another" not in request.form:
                 asked = [("is_another", "This may be somebody who is known already.")]
                 return _entry(desk, request.form, asked, key, alike=alike), 422
-            # The form's own key makes a double click, or the page sent again, one discharge.
-            token = desk.tokens.token("answer-key", key), desk.tokens.token("answer-body", key)
+            # A double click, or the page sent again as it was, is one discharge. What was changed
+            # on it is another matter, whatever became of it before.
+            fields = request.form.items(multi=True)
+            said = sorted(f"{name}={value}" for name, value in fields if name not in _BESIDE)
+            token = desk.tokens.token("answer-key", *said), desk.tokens.token("answer-body", key)
             accepted = desk.register(facility, body, caller=str(g.who.account_id), answer_key=token)
         except entry_form.NOT_TAKEN as error:
             return _entry(desk, request.form, entry_form.errors_of(error), key), 422

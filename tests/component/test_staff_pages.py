@@ -158,6 +158,19 @@ def test_nothing_typed_is_lost_when_something_is_wrong(center: House) -> None:
     assert [] == center.rows("intake", "SELECT id FROM discharge")
 
 
+def test_what_is_changed_on_a_page_that_is_sent_again_is_taken(center: House) -> None:
+    clerk = center.browser("clerk")
+    same = [post(clerk, "/discharges/new", **entered()).location for _ in range(2)]
+
+    post(clerk, "/discharges/new", **entered(mobile="(503) 555-0177"))
+    post(clerk, "/discharges/new", **entered(record_number="R-9", given="Robin"))
+
+    assert same[0] == same[1]
+    assert 2 == len(center.rows("intake", "SELECT id FROM discharge"))
+    said = [row.type for row in center.rows("intake", "SELECT type FROM outbox ORDER BY at, seq")]
+    assert 1 == said.count("DischargeCorrected") + said.count("ContactDetailsChanged")
+
+
 def test_what_is_missing_is_a_task_that_can_be_done_there(center: House) -> None:
     clerk = center.browser("clerk")
     bare = {"record_number": "R-8", "visit_number": "V-8"}
