@@ -26,7 +26,6 @@ from contracts.matching import (
     Why,
 )
 from contracts.notifications import MentorProfileGiven, ReplyReceived
-from contracts.parking import KeyReleased
 from contracts.sealed import opened
 from messaging.timers import Timer
 from messaging.work import Work
@@ -287,13 +286,6 @@ def answer_is_late(timer: Timer, work: Work) -> Iterable[Event]:
     )
 
 
-def key_released(event: KeyReleased, work: Work) -> Iterable[Event]:
-    """Whoever waits was passed over while their key was parked here."""
-    if event.service == "matching":
-        work.store.load_clients([event.subject_id])
-    return ()
-
-
 ON: dict[type[Event], list[Any]] = {
     FacilityChanged: [facility_changed],
     ClientDischarged: [client_discharged],
@@ -304,7 +296,6 @@ ON: dict[type[Event], list[Any]] = {
     ClientErased: [client_erased],
     ReplyReceived: [reply_received],
     MentorProfileGiven: [profile_given],
-    KeyReleased: [key_released],
 }
 
 TIMERS: dict[str, Any] = {"answer": answer_is_late, "forget": forget}
