@@ -192,9 +192,8 @@ class Inbox:
         query = select(PARKED_EVENT.c.record).where(PARKED_EVENT.c.key == key)
         records = conn.execute(query.order_by(PARKED_EVENT.c.place)).scalars()
         waiting = [self._read(record_from_json(record)) for record in records]
-        waiting += [one for one in self._behind if one.key == key] + self.early_of(
-            lambda one: one.key == key
-        )
+        waiting += [one for one in self._behind if one.key == key]
+        waiting += self.early_of(lambda one: one.key == key)
         self._behind = [one for one in self._behind if one.key != key]
         done = {self._id(_said(one)) for one in self._applied}
         for one in sorted((one for one in waiting if one.envelope), key=lambda one: _said(one).seq):

@@ -295,13 +295,14 @@ class _Incoming:
 
     def _question(self, kind: str) -> Question | None:
         """What was asked: a page says what it answers, a text only who sent it."""
-        store, found = self._work.store, None
+        found: Question | None
         if self._asked is None:
-            found = store.open_question(self._person.id, kind)
+            found = self._work.store.open_question(self._person.id, kind)
         elif self._asked.kind == kind:
-            found = store.question_about(self._asked.assignment_id, kind)
-        answered: Question | None = found
-        return answered
+            found = self._work.store.question_about(self._asked.assignment_id, kind)
+        else:
+            found = None
+        return found
 
     def _answer(self, purpose: str, *, once: str = "") -> None:
         self._planner.answer(purpose, self._person, self._channel, self._reply_id, once=once)
