@@ -89,11 +89,11 @@ def test_no_order_of_the_topics_leaves_an_event_waiting(house: House, seed: int)
 
 def test_what_waits_for_what_waits_is_freed_with_it(house: House) -> None:
     client, mentor = uuid4(), uuid4()
-    by_notifications = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    by_notifications = _first_of(mentor)
     early = [_fact("matching", client, 1, by_notifications), _fact("matching", client, 2)]
 
     for fact in (*early, _fact("notifications", mentor, 1)):
-        Subscriber(house.intake, _reading([[fact]])).step()
+        _read(house, fact)
 
     assert 0 == _count(house, "early")
     assert 3 == _count(house, "inbox")
@@ -101,13 +101,11 @@ def test_what_waits_for_what_waits_is_freed_with_it(house: House) -> None:
 
 def test_what_came_early_while_its_key_was_parked_is_applied_with_its_release(house: House) -> None:
     client, mentor = uuid4(), uuid4()
-    early = _fact(
-        "matching", client, 1, After(key=mentor, producer="notifications", epoch=1, seq=1)
-    )
-    Subscriber(house.intake, _reading([[early]])).step()
+    early = _fact("matching", client, 1, _first_of(mentor))
+    _read(house, early)
     _park(house, client)
     freeing = _fact("notifications", mentor, 1)
-    Subscriber(house.intake, _reading([[freeing]])).step()
+    _read(house, freeing)
     assert 1 == _count(house, "early")
 
     parking.close(house.intake, client, because="not_ours")
@@ -120,14 +118,14 @@ def test_what_came_early_while_its_key_was_parked_is_applied_with_its_release(ho
 def kept_by_one_worker(house: House, monkeypatch: pytest.MonkeyPatch) -> Record:
     """An early event, taken while another worker took what it waits for."""
     client, mentor = uuid4(), uuid4()
-    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    awaited = _first_of(mentor)
     early, freeing = _fact("matching", client, 1, awaited), _fact("notifications", mentor, 1)
 
     def freed_meanwhile() -> None:
-        Subscriber(house.intake, _reading([[freeing]])).step()
+        _read(house, freeing)
 
     _meanwhile(monkeypatch, subscriber, "batch.written", freed_meanwhile)
-    Subscriber(house.intake, _reading([[early]])).step()
+    _read(house, early)
     assert (1, 1) == (_count(house, "early"), _count(house, "inbox"))
     return early
 
@@ -164,7 +162,7 @@ def test_what_is_ready_and_fails_parks_its_key(
 def test_what_is_early_and_comes_again_when_it_is_ready_waits_no_longer(
     house: House, kept_by_one_worker: Record
 ) -> None:
-    Subscriber(house.intake, _reading([[_again(kept_by_one_worker)]])).step()
+    _read(house, _again(kept_by_one_worker))
 
     assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
 
@@ -172,15 +170,13 @@ def test_what_is_early_and_comes_again_when_it_is_ready_waits_no_longer(
 def test_what_another_has_let_go_meanwhile_is_not_put_back(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, mentor = uuid4(), uuid4()
-    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
-    Subscriber(house.intake, _reading([[_fact("matching", client, 1, awaited)]])).step()
+    client, mentor = _one_that_waits(house)
 
     def freed_meanwhile() -> None:
-        Subscriber(house.intake, _reading([[_fact("notifications", mentor, 1)]])).step()
+        _read(house, _fact("notifications", mentor, 1))
 
     _meanwhile(monkeypatch, subscriber, "batch.loaded", freed_meanwhile)
-    Subscriber(house.intake, _reading([[_fact("notifications", client, 1)]])).step()
+    _read(house, _fact("notifications", client, 1))
 
     assert (0, 3) == (_count(house, "early"), _count(house, "inbox"))
 
@@ -235,9 +231,7 @@ def test_what_is_ready_is_applied_whatever_became_of_what_it_waited_for(
 def test_whose_event_fails_once_another_is_let_go_is_parked_in_its_place(
     house: House, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    client, mentor = uuid4(), uuid4()
-    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
-    _read(house, _fact("matching", client, 1, awaited))
+    client, mentor = _one_that_waits(house)
     _park(house, mentor)
     _read(house, _fact("notifications", mentor, 1))
     monkeypatch.setattr(Inbox, "_open", _unreadable)
@@ -255,9 +249,7 @@ def test_of_what_waits_the_event_at_fault_is_parked_first(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, mentor, other = uuid4(), uuid4(), uuid4()
-    by_mentor, by_other = (
-        After(key=key, producer="notifications", epoch=1, seq=1) for key in (mentor, other)
-    )
+    by_mentor, by_other = (_first_of(key) for key in (mentor, other))
     _read(house, _fact("matching", client, 1))
     _read(house, _fact("matching", client, 2, by_mentor))
     _read(house, _fact("notifications", client, 1, by_other))
@@ -273,9 +265,7 @@ def test_of_what_waits_the_event_at_fault_is_parked_first(
 def test_what_is_given_up_before_its_turn_counts_as_applied_in_its_turn(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, mentor = uuid4(), uuid4()
-    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
-    _read(house, _fact("matching", client, 1, awaited))
+    client, mentor = _one_that_waits(house)
     _read(house, _fact("matching", client, 2))
 
     def second_fails(inbox: Inbox, one: Arrived) -> Arrived:
@@ -295,7 +285,7 @@ def test_what_came_beside_an_early_event_that_fails_waits_behind_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = uuid4()
-    awaited = After(key=client, producer="notifications", epoch=1, seq=1)
+    awaited = _first_of(client)
     _read(house, _fact("matching", client, 1, awaited))
     monkeypatch.setattr(Inbox, "_open", _unreadable)
 
@@ -327,23 +317,16 @@ def test_what_is_put_behind_a_key_while_its_subject_is_erased_counts_as_applied(
     client = uuid4()
     _park(house, client)
 
-    def erased(house: House, fact: Record) -> None:
+    def erase() -> None:
         def command(work: Work) -> Iterable[Event]:
             parking.forget(work, client)
             return ()
 
         house.intake.transact(command)
 
-    fact = _fact("matching", client, 1)
-    others = [Thread(target=erased, args=(house, fact))]
-
-    def beside() -> None:
-        others[0].start()
-        others[0].join(0.5)
-
-    _meanwhile(monkeypatch, subscriber, "batch.written", beside)
-    _read(house, fact)
-    others[0].join()
+    other = _beside(monkeypatch, subscriber, "batch.written", erase)
+    _read(house, _fact("matching", client, 1))
+    other.join()
 
     assert [0, 0] == [_count(house, table) for table in ("parked_key", "parked_event")]
     assert 1 == _count(house, "inbox")
@@ -381,9 +364,7 @@ def test_one_that_nothing_can_park_keeps_nobody_else_waiting(
 
 
 def test_what_still_waits_is_left_as_it_is(house: House) -> None:
-    client, mentor = uuid4(), uuid4()
-    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
-    Subscriber(house.intake, _reading([[_fact("matching", client, 1, awaited)]])).step()
+    _one_that_waits(house)
     before = house.rows("intake", "SELECT * FROM early")
     house.clock.move(minutes=1)
 
@@ -395,12 +376,10 @@ def test_what_still_waits_is_left_as_it_is(house: House) -> None:
 def test_what_cannot_be_opened_when_its_turn_comes_parks_its_key(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, mentor = uuid4(), uuid4()
-    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
-    Subscriber(house.intake, _reading([[_fact("matching", client, 1, awaited)]])).step()
+    client, mentor = _one_that_waits(house)
     monkeypatch.setattr(Inbox, "_open", _unreadable)
 
-    Subscriber(house.intake, _reading([[_fact("notifications", mentor, 1)]])).step()
+    _read(house, _fact("notifications", mentor, 1))
 
     assert [(client, "KeyAbsent")] == [(one.key, one.error) for one in parking.listed(house.intake)]
     monkeypatch.undo()
@@ -408,34 +387,34 @@ def test_what_cannot_be_opened_when_its_turn_comes_parks_its_key(
     assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
 
 
+@pytest.mark.parametrize("first", ["read", "replay"])
 def test_what_comes_while_its_key_is_replayed_is_applied_with_it_or_after_it(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    for where, point, meanwhile, first in (
-        (subscriber, "batch.written", _replay, _read),
-        (parking, "parked.freed", _read, _replay),
-    ):
-        client = uuid4()
-        _park(house, client)
-        Subscriber(house.intake, _reading([[_fact("matching", client, 1)]])).step()
-        second = _fact("matching", client, 2)
-        others: list[Thread] = []
+    client = uuid4()
+    _park(house, client)
+    _read(house, _fact("matching", client, 1))
+    second = _fact("matching", client, 2)
 
-        def beside(do: Any = meanwhile, fact: Record = second, to: Any = others) -> None:
-            to.append(Thread(target=do, args=(house, fact)))
-            to[0].start()
-            # It has come as far as it can before this goes on.
-            to[0].join(0.5)
+    def read() -> None:
+        _read(house, second)
 
-        _meanwhile(monkeypatch, where, point, beside)
-        first(house, second)
-        others[0].join()
-        house.clock.move(seconds=3)
-        Releasing(house.intake).step()
+    def replay() -> None:
+        parking.replay(house.intake, client)
 
-        left = [_count(house, table) for table in ("parked_key", "parked_event", "early")]
-        assert [0, 0, 0] == left, point
-        assert 2 == len(house.rows("intake", "SELECT 1 FROM inbox WHERE key = :key", key=client))
+    if first == "read":
+        other = _beside(monkeypatch, subscriber, "batch.written", replay)
+        read()
+    else:
+        other = _beside(monkeypatch, parking, "parked.freed", read)
+        replay()
+    other.join()
+    house.clock.move(seconds=3)
+    Releasing(house.intake).step()
+
+    left = [_count(house, table) for table in ("parked_key", "parked_event", "early")]
+    assert [0, 0, 0] == left
+    assert 2 == len(house.rows("intake", "SELECT 1 FROM inbox WHERE key = :key", key=client))
 
 
 def test_a_replay_that_fails_while_it_is_written_is_counted(
@@ -467,7 +446,7 @@ def test_a_number_that_is_used_twice_sets_the_subject_aside(house: House) -> Non
 
     for fact in (first, first, second, behind, elsewhere):
         # Each on a topic of its own, as if the topic had been made again.
-        Subscriber(house.intake, _reading([[_again(fact)]])).step()
+        _read(house, _again(fact))
 
     assert [(client, "Conflict", 2)] == [
         (one.key, one.error, one.events) for one in parking.listed(house.intake)
@@ -482,7 +461,7 @@ def test_two_early_events_in_one_place_set_the_subject_aside(house: House) -> No
     first, second = _fact("matching", client, 2), _fact("matching", client, 2)
 
     for fact in (first, first, second):
-        Subscriber(house.intake, _reading([[_again(fact)]])).step()
+        _read(house, _again(fact))
 
     assert ["Conflict"] == [one.error for one in parking.listed(house.intake)]
     assert 1 == _count(house, "early")
@@ -526,16 +505,41 @@ def _meanwhile(
     monkeypatch.setattr(where, "reached", reached)
 
 
+def _beside(
+    monkeypatch: pytest.MonkeyPatch, where: Any, point: str, act: Callable[[], None]
+) -> Thread:
+    """Let something begin, and come as far as it can, when a piece of work comes to a point."""
+    other = Thread(target=act)
+
+    def begin() -> None:
+        other.start()
+        other.join(0.5)
+
+    _meanwhile(monkeypatch, where, point, begin)
+    return other
+
+
 def _unreadable(inbox: Inbox, one: Arrived) -> Arrived:
     """What is sealed cannot be opened any more."""
     early = one.envelope is not None and one.envelope.producer == "matching"
     return replace(one, problem="KeyAbsent") if early else one
 
 
+def _one_that_waits(house: House) -> tuple[UUID, UUID]:
+    """A client of whom an early event waits for the first of a mentor; and that mentor."""
+    client, mentor = uuid4(), uuid4()
+    _read(house, _fact("matching", client, 1, _first_of(mentor)))
+    return client, mentor
+
+
+def _first_of(key: UUID) -> After:
+    return After(key=key, producer="notifications", epoch=1, seq=1)
+
+
 def _three_that_are_ready(house: House) -> list[UUID]:
     """Clients of whom an early event waits for nothing, and nobody has seen it."""
     mentor = uuid4()
-    awaited = After(key=mentor, producer="notifications", epoch=1, seq=1)
+    awaited = _first_of(mentor)
     clients = [uuid4() for _ in range(3)]
     for client in clients:
         _read(house, _fact("matching", client, 1, awaited))
@@ -551,10 +555,6 @@ def _three_that_are_ready(house: House) -> list[UUID]:
 def _put_back(house: House, early: list[Any]) -> None:
     with house.intake.engine.begin() as conn:
         conn.execute(EARLY.insert(), [dict(row._mapping) for row in early])
-
-
-def _replay(house: House, fact: Record) -> None:
-    parking.replay(house.intake, UUID((fact.key or b"").decode()))
 
 
 def _read(house: House, fact: Record) -> None:
