@@ -17,7 +17,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from hosting import metrics
 from hosting.database import answers
-from messaging.unavailable import is_away
+from messaging.unavailable import AnotherDatabase, is_away
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +145,11 @@ class Worker:
         while not self._stop.is_set():
             try:
                 busy = turn.loop.step()
+            except AnotherDatabase:
+                # What comes first is done by whoever starts, so whoever looks after us starts us.
+                log.error("the database is another one than before; the worker begins anew")
+                self._end()
+                return
             except Exception as error:
                 turn.failing = True
                 self._tell(turn, error)

@@ -18,6 +18,8 @@ from messaging.tables import STORED_OFFSET
 EVERY_SECONDS = 15.0
 #: Who has not been heard for so long may have said what we do not know, in seconds.
 HEARD_WITHIN_SECONDS = 60
+#: Whoever read longer ago what is unsaid does not know that there is nothing, in seconds.
+READ_WITHIN_SECONDS = 2.0
 _MARK = ("heartbeat", b"1")
 
 

@@ -14,9 +14,11 @@ from sqlalchemy import null, select, text, union_all
 from contracts.event import Event, type_of
 from contracts.sealed import Destroyed, Sealed, sealed_fields
 from contracts.wire import written
+from messaging import epoch
 from messaging.rows import among_given, ask_together, insert_many
 from messaging.sealing import KeyView
 from messaging.tables import CURSOR, OUTBOX, STREAM
+from messaging.unavailable import AnotherDatabase
 
 if TYPE_CHECKING:
     from messaging.work import Work
@@ -37,13 +39,14 @@ def record(work: Work, behind: Sequence[Callable[[], object]]) -> None:
 
     The sequence of a key is taken under the lock of its row, in the order of the keys, so that
     two transactions never wait for each other; its numbers are dense because they are only ever
-    taken by the transaction that also writes the rows.
+    taken by the transaction that also writes the rows. Raises ``AnotherDatabase`` in one that was
+    restored, until that is noticed.
     """
     said, keys, producer = work.said, work.keys, work.participant.name
     if not said:
         ask_together(work.conn, behind=behind)
         return
-    epoch, next_seq, known = _places(work, behind)
+    now, next_seq, known = _places(work, behind)
     keys.need((f.purpose, s.event.key) for s in said for f in sealed_fields(type(s.event)))
     rows = []
     for one in said:
@@ -53,7 +56,7 @@ def record(work: Work, behind: Sequence[Callable[[], object]]) -> None:
             {
                 "event_id": event_id,
                 "key": key,
-                "epoch": epoch,
+                "epoch": now,
                 "seq": next_seq[key],
                 "type": type_of(one.event),
                 "at": work.now,
@@ -73,7 +76,7 @@ _TAKE = text(
     "INSERT INTO stream (key, seq) SELECT given.key, given.seq"
     " FROM unnest(CAST(:keys AS uuid[]), CAST(:seqs AS bigint[])) AS given(key, seq)"
     " ON CONFLICT (key) DO UPDATE SET seq = stream.seq + excluded.seq"
-    " RETURNING key, seq, (SELECT epoch FROM epoch) AS epoch"
+    f" RETURNING key, seq, {epoch.CURRENT} AS epoch"
 )
 #: How far the others' facts about these subjects were applied, and how far our own were said.
 _STANDS = union_all(
@@ -100,12 +103,14 @@ def _places(
         ),
         behind=behind,
     )
-    epoch = taken[0].epoch
+    now = taken[0].epoch
+    if now is None:
+        raise AnotherDatabase
     known: _Known = {}
     for row in stands:
         theirs = (row.producer, row.epoch, row.seq)
-        known.setdefault(row.key, []).append(theirs if row.producer else (producer, epoch, row.seq))
-    return epoch, {row.key: row.seq - counts[row.key] + 1 for row in taken}, known
+        known.setdefault(row.key, []).append(theirs if row.producer else (producer, now, row.seq))
+    return now, {row.key: row.seq - counts[row.key] + 1 for row in taken}, known
 
 
 def bound_to(event_id: UUID, event: Event, field: str) -> str:
@@ -117,10 +122,10 @@ def _after(event: Event, producer: str, known: _Known) -> list[list[Any]]:
     """What a reader must have applied: the others' facts about the key, everybody's of the rest."""
     after: list[list[Any]] = []
     for key in (event.key, *event.also):
-        for who, epoch, seq in known.get(key, ()):
+        for who, begun, seq in known.get(key, ()):
             # Our own facts about the key itself are ordered by the sequence already.
             if key != event.key or who != producer:
-                after.append([str(key), who, epoch, seq])
+                after.append([str(key), who, begun, seq])
     return after
 
 

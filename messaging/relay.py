@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Row, select, text
 
 from contracts.envelope import After, Envelope, to_headers
 from contracts.topics import TOPICS
-from messaging import heartbeats, metrics
+from messaging import epoch, heartbeats, metrics
 from messaging.broker import Outgoing, Producer, Written
 from messaging.cut import Published
 from messaging.holding import Holds
@@ -71,11 +71,12 @@ class Relay:
             if conn is None:
                 return False
             self._look_at_ends(conn)
+            read_at = time.monotonic()
             rows = self._unpublished(conn)
             if rows:
                 self._publish(conn, rows)
             if len(rows) < BATCH and self._beats:
-                self._beat(conn)
+                self._beat(conn, read_at)
             return len(rows) == BATCH
         except BaseException:
             self.close()
@@ -97,6 +98,8 @@ class Relay:
                 conn.close()
                 return None
             self._conn, self._published = conn, Published(conn)
+            # No session outlives its database, so that one which was restored is seen here.
+            epoch.look(conn)
         return self._conn
 
     def _look_at_ends(self, conn: Connection) -> None:
@@ -130,11 +133,14 @@ class Relay:
         assert self._published is not None
         self._published.acknowledged(conn, outcomes)
 
-    def _beat(self, conn: Connection) -> None:
+    def _beat(self, conn: Connection, read_at: float) -> None:
         """Tell, when it is time, that all that was committed by now is published."""
         if time.monotonic() - self._beaten_at < heartbeats.EVERY_SECONDS:
             return
         partitions = self._producer.partitions(self._topic)
+        if time.monotonic() - read_at > heartbeats.READ_WITHIN_SECONDS:
+            # A process that stood still has not seen what was committed meanwhile.
+            return
         outcomes = self._producer.send(heartbeats.heartbeats(self._topic, partitions))
         self._compare(conn, outcomes)
         _raise_first(outcomes)

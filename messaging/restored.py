@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, select, text, update
@@ -19,6 +18,7 @@ from contracts.event import EVENTS, Event
 from messaging import heartbeats, parking, shredding
 from messaging.broker import Record
 from messaging.cut import LAST_PUBLISHED
+from messaging.epoch import HERE
 from messaging.inbox import Failure
 from messaging.rows import among
 from messaging.tables import EPOCH, OUTBOX, STREAM
@@ -43,7 +43,7 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
         conn = work.conn
         # Workers that start together notice one after the other.
         epoch = conn.execute(select(EPOCH).with_for_update()).one()
-        here = conn.execute(_HERE).one()
+        here = conn.execute(HERE).one()
         begin = {int(number): offset for number, offset in epoch.read_back.items()}
         for row in conn.execute(LAST_PUBLISHED):
             begin[row.partition] = max(begin.get(row.partition, 0), row.last + 1)
@@ -51,6 +51,9 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
         lost[:] = _lost(conn, records)
         is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
         if lost or is_another:
+            # Whoever has taken a number in the epoch before ends first, and who comes later takes
+            # it in the new one: a number of neither would leave a gap.
+            conn.execute(text("LOCK TABLE stream IN SHARE ROW EXCLUSIVE MODE"))
             conn.execute(update(EPOCH).values(epoch=EPOCH.c.epoch + 1))
             conn.execute(delete(STREAM))
             log.error("this database was restored", extra={"count": len(lost)})
@@ -96,9 +99,3 @@ def _envelopes(records: Iterable[Record]) -> Iterator[Envelope]:
         except BadEnvelope:
             # Whatever it is, it was not said here.
             continue
-
-
-_HERE: Any = text(
-    "SELECT system_identifier AS system, timeline_id AS timeline"
-    " FROM pg_control_system(), pg_control_checkpoint()"
-)

@@ -10,6 +10,10 @@ class Unavailable(Exception):
     """A database, the broker or a provider is away: keep the work, back off, go on."""
 
 
+class AnotherDatabase(Unavailable):
+    """The database was restored, or another has taken its place: a worker has to begin anew."""
+
+
 class Overtaken(Exception):
     """What was read is no longer so, and cannot be locked in the right order any more."""
 

@@ -232,7 +232,9 @@ class House:
 
     def settle_matching(self) -> None:
         """A matching worker of its own, beside others, until it finds nothing more to do."""
-        Relay("intake", self.intake.engine, self.broker.writer()).step()
+        relay = Relay("intake", self.intake.engine, self.broker.writer())
+        relay.step()
+        relay.close()
         topics = [topic.name for who, topic in TOPICS.items() if who != "matching"]
         subscriber = Subscriber(self.matching, lambda: self.broker.reader("matching", topics))
         while subscriber.step():

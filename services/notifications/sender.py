@@ -29,6 +29,7 @@ from contracts.notifications import (
 )
 from contracts.topics import TOPICS
 from hosting.hours import is_open, next_opening
+from messaging.epoch import is_ours
 from messaging.heartbeats import heard_lately
 from messaging.parking import goes_on
 from messaging.points import reached
@@ -84,7 +85,7 @@ _FREE = and_(
 _HEARD = heard_lately(TOPICS["intake"].name)
 _DUE = (
     select(MESSAGE, func.clock_timestamp().label("asked_at"))
-    .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= bindparam("now"))
+    .where(MESSAGE.c.state == "planned", MESSAGE.c.due_at <= bindparam("now"), is_ours())
     .where(or_(among(MESSAGE.c.purpose, NEVER_WAITS), and_(_FREE, _HEARD)))
     .order_by(MESSAGE.c.is_answer.desc(), MESSAGE.c.due_at, MESSAGE.c.id)
     .limit(BATCH)

@@ -28,6 +28,14 @@ def test_each_guarantee_has_a_bug_that_breaks_it() -> None:
     assert GUARANTEES == {mutant.breaks for mutant in MUTANTS}
 
 
+def test_each_planted_bug_is_written_down_with_what_finds_it() -> None:
+    found_by = {m: ", ".join(f"`{name}`" for name in m.tests.split()) for m in MUTANTS}
+    rows = [f"| {m.breaks} | {m.name} | {found_by[m]} |" for m in MUTANTS]
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    written = text.partition("## Bugs that are planted")[2].partition("\n## ")[0]
+    assert sorted(rows) == sorted(line for line in written.splitlines() if line.startswith("| G"))
+
+
 def test_every_point_is_passed_somewhere_and_every_passing_is_named() -> None:
     files = [*(ROOT / "messaging").rglob("*.py"), *(ROOT / "services").rglob("*.py")]
     passed = [

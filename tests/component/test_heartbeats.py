@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from sqlalchemy import Connection
 
 from messaging import heartbeats
 from messaging.broker import Record
@@ -48,6 +51,31 @@ def test_none_is_sent_while_something_is_unsaid(center: House) -> None:
     center.loops()["notifications consumer"].step()
     assert [False, False, False] == _heard(center)
 
+    center.settle()
+    assert [True, True, True] == _heard(center)
+
+
+def test_none_is_sent_by_one_who_stood_still_after_looking(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = center.loops()["intake relay"]
+    center.settle()
+    _forget(center)
+    relay._beaten_at = float("-inf")
+    now, looks = time.monotonic(), relay._unpublished
+
+    def stand_still(conn: Connection) -> object:
+        rows = looks(conn)
+        monkeypatch.setattr(time, "monotonic", lambda: now + 600)
+        return rows
+
+    monkeypatch.setattr(relay, "_unpublished", stand_still)
+    relay.step()
+    center.loops()["notifications consumer"].step()
+    assert [False, False, False] == _heard(center)
+
+    monkeypatch.undo()
+    relay.step()
     center.settle()
     assert [True, True, True] == _heard(center)
 

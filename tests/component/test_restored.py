@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from threading import Thread
 
 import pytest
 from sqlalchemy import text
 
 from contracts.event import Event
 from contracts.topics import TOPICS
-from messaging import parking, restored
+from messaging import parking, restored, work
+from messaging.unavailable import AnotherDatabase
 from messaging.work import Work
-from tests.house import House
+from tests.house import House, a_discharge
 from tests.kept import Kept, keep, put_back
 
 JO = "+15035550101"
@@ -99,6 +101,80 @@ def test_another_database_under_the_same_name_begins_an_epoch(center: House) -> 
     assert "assigned" == story["state"]
     for name in center.participants:
         assert 0 == center.rows(name, "SELECT count(*) FROM parked_key")[0][0]
+        assert 0 == center.rows(name, "SELECT count(*) FROM early")[0][0]
+
+
+def _becomes_another(center: House, service: str) -> None:
+    with center.participants[service].engine.begin() as conn:
+        conn.execute(text("UPDATE epoch SET timeline = timeline - 1"))
+
+
+def test_nothing_is_said_before_another_database_is_noticed(center: House) -> None:
+    _notice(center, "intake")
+    _becomes_another(center, "intake")
+    body = a_discharge(center.clock.now(), facility="south")
+
+    refused = center.api("south").post("/api/discharges", json=body)
+
+    assert (503, "5") == (refused.status_code, refused.headers["Retry-After"])
+    assert 0 == center.rows("intake", "SELECT count(*) FROM discharge")[0][0]
+    center.restart("intake")
+    with pytest.raises(AnotherDatabase):
+        center.loops()["intake relay"].step()
+    _notice(center, "intake")
+    assert 202 == center.api("south").post("/api/discharges", json=body).status_code
+    center.settle()
+    assert {"assigned"} == {row.state for row in center.rows("intake", "SELECT * FROM discharge")}
+
+
+def test_nobody_is_written_to_before_another_database_is_noticed(center: House) -> None:
+    _notice(center, "notifications")
+    sender, consumer = (center.loops()[name] for name in ("sender", "notifications consumer"))
+    sender.is_busy = True
+    center.register_only(facility="south")
+    center.settle_matching()
+    while consumer.step():
+        pass
+    assert center.rows("notifications", "SELECT id FROM message WHERE state = 'planned'")
+
+    _becomes_another(center, "notifications")
+    sender.step()
+    assert [] == center.network.letters
+
+    _notice(center, "notifications")
+    center.settle()
+    assert center.network.letters
+    assert {} == center.violated()
+
+
+def test_what_is_said_while_it_is_noticed_leaves_no_gap(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center.register(facility="south", record_number="R-1")
+    _notice(center, "intake")
+    earlier = keep(center.settings)
+    center.register(facility="south", record_number="R-2", mobile="+15035550199")
+    _go_back(center, "intake", earlier)
+    noticing = Thread(target=_notice, args=(center, "intake"))
+
+    def reached(point: str, *given: object) -> None:
+        if point == "work.written" and any(given) and noticing.ident is None:
+            noticing.start()
+            noticing.join(0.5)
+            assert noticing.is_alive()
+
+    monkeypatch.setattr(work, "reached", reached)
+    during = center.register_only(facility="south", record_number="R-3", mobile="+15035550188")
+    noticing.join(20)
+    center.settle()
+    assert 2 == _epoch(center, "intake")
+    assert "assigned" == center.story(during["id"], "south")["state"]
+
+    center.api("south").post(f"/api/discharges/{during['id']}/cancel")
+    center.settle()
+
+    assert "closed" == center.story(during["id"], "south")["state"]
+    for name in center.participants:
         assert 0 == center.rows(name, "SELECT count(*) FROM early")[0][0]
 
 

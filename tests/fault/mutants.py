@@ -148,6 +148,22 @@ MUTANTS = (
         tests="tests/component/test_sending.py tests/component/test_messages.py",
     ),
     Mutant(
+        name="a restored database uses its numbers again",
+        breaks="G3",
+        file="messaging/restored.py",
+        line="            conn.execute(update(EPOCH).values(epoch=EPOCH.c.epoch + 1))",
+        bug="            # It goes on in the epoch before.",
+        tests="tests/component/test_restored.py",
+    ),
+    Mutant(
+        name="a restored database speaks before that is noticed",
+        breaks="G3",
+        file="messaging/outbox.py",
+        line="    if now is None:",
+        bug="    if not taken:",
+        tests="tests/component/test_restored.py",
+    ),
+    Mutant(
         name="a consent that may be stale counts",
         breaks="G8",
         file="services/notifications/sender.py",
