@@ -20,8 +20,9 @@ from hosting.moments import told
 from hosting.pages import render, see
 from hosting.problems import Problem
 from hosting.sign_in import needs_role
-from messaging import hops, parking, replays
-from messaging.parking import CLOSED_BECAUSE, HandlerFailed, Parked, TriedEnough
+from messaging import hops, parking, releasing, replays
+from messaging.parking import HandlerFailed, Parked
+from messaging.releasing import CLOSED_BECAUSE, TriedEnough
 from messaging.work import Participant
 
 #: Nobody's zone is known to what all services share, so times are those of the logs.
@@ -61,7 +62,7 @@ def _add_parked(
     def replay() -> Response:
         key, once_more = _key(request.form.get("key", "")), "once_more" in request.form
         try:
-            released = parking.replay(participant, key, by=_who(), once_more=once_more)
+            released = releasing.replay(participant, key, by=_who(), once_more=once_more)
         except TriedEnough:
             return _see(prefix, enough=1)
         return _see(prefix, released=int(released), failed=int(not released))
@@ -69,7 +70,7 @@ def _add_parked(
     @pages.post("/ops/parked/try")
     @needs_role(*may)
     def rehearse() -> str:
-        found = parking.rehearse(participant, _key(request.form.get("key", "")))
+        found = releasing.rehearse(participant, _key(request.form.get("key", "")))
         return _parked(participant, shown, [], tried=_told(found))
 
     @pages.post("/ops/parked/replay-all")
@@ -89,14 +90,14 @@ def _add_parked(
             return _parked(participant, shown, [(field, "Choose why it is given up.")]), 422
         seen = request.form.get("seen", "")
         try:
-            closed = parking.close(participant, key, because=because, by=_who(), seen=seen)
+            closed = releasing.close(participant, key, because=because, by=_who(), seen=seen)
         except HandlerFailed:
             wrong = "What waits behind it fails too, so nothing was changed. Mend that first."
             return _parked(participant, shown, [(field, wrong)]), 422
         return _see(prefix, closed=int(closed), unchanged=int(not closed))
 
 
-def _told(found: parking.Rehearsal) -> str:
+def _told(found: releasing.Rehearsal) -> str:
     if found.failure is not None:
         return f"It would fail again: {found.failure.handler}, {found.failure.error}."
     says = ", ".join(f"{name} ({times})" for name, times in found.says.items())

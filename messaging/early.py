@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
-from messaging.parking import apply_ready
+from messaging.releasing import apply_ready
 from messaging.tables import EARLY, PARKED_KEY
 from messaging.work import Participant
 

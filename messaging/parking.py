@@ -1,53 +1,35 @@
 """Set one subject aside when one of its events cannot be handled; everybody else flows.
 
 While a key is parked in a service, its later events queue behind the first, its timers do not
-fire and its messages do not leave. ``python -m services parked`` shows, replays and closes.
+fire and its messages do not leave. ``python -m services parked`` shows them; ``releasing.py`` lets
+them go.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from contracts.event import EVENTS, Event, type_of
+from contracts.event import EVENTS, Event
 from contracts.parking import KeyParked, KeyReleased
 from messaging import audit
 from messaging.broker import Record, record_from_json
-from messaging.inbox import Arrived, Conflict, Failure, Inbox, Unreadable
-from messaging.points import reached
+from messaging.inbox import Failure
 from messaging.tables import EARLY, PARKED_EVENT, PARKED_KEY
-from messaging.unavailable import is_away, is_lost_race
+from messaging.unavailable import is_away
 from messaging.work import Command, Participant, Work
 
 log = logging.getLogger(__name__)
 
-#: Why a person may give an event up. Codes, not words of theirs: they travel and are kept for ever.
-CLOSED_BECAUSE = {
-    "not_ours": "the record is not ours",
-    "unreadable": "it can never be read",
-    "done_by_hand": "what it asks for was done by hand",
-    "not_wanted": "it is no longer wanted",
-}
-
-
 #: So often a key is replayed in vain before a person has to say that it is worth another try.
 REPLAYS = 3
-
-
-#: Why all that waits is given up when its subject is erased; no choice of a person.
-ERASED = "erased"
-
-
-class TriedEnough(Exception):
-    """A key was replayed ``REPLAYS`` times in vain."""
 
 
 class HandlerFailed(Exception):
@@ -73,7 +55,7 @@ class Parked:
     @property
     def seen(self) -> str:
         """Another one once the key was tried again or parked anew."""
-        return _seen(self)
+        return seen(self)
 
     @property
     def is_tried_enough(self) -> bool:
@@ -83,7 +65,7 @@ class Parked:
     @property
     def is_of_record(self) -> bool:
         """Whether a record is at fault, the first of those that wait; else it is a command."""
-        return _is_of_record(self)
+        return is_of_record(self)
 
 
 def goes_on(key: ColumnElement[UUID]) -> ColumnElement[bool]:
@@ -95,81 +77,8 @@ def goes_on(key: ColumnElement[UUID]) -> ColumnElement[bool]:
     return and_(key.not_in(parked), ~exists().where(EARLY.c.key == key))
 
 
-def apply_all(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> None:
-    """Apply a batch in order, parking the keys that are known to fail.
-
-    Raises ``HandlerFailed`` at the first other failure; the caller rolls back and tries again.
-    """
-    _park_early(work, inbox, failing)
-    for arrived in inbox.arrived:
-        if arrived.key in failing:
-            # Of a key that is parked already, only an erasure is applied, and so can fail.
-            _park(work, inbox, arrived, failing[arrived.key])
-            continue
-        try:
-            for ready in inbox.admit(arrived):
-                _react(work, ready)
-            if arrived.key in inbox.let_go:
-                inbox.let_go.remove(arrived.key)
-                _released(work, arrived.key, closed=True, by=None, because=ERASED)
-        except Unreadable as error:
-            failure = Failure(handler="reading", error=str(error))
-            raise HandlerFailed(arrived.key, failure) from error
-        except Conflict as error:
-            failure = Failure(handler="reading", error="Conflict")
-            raise HandlerFailed(arrived.key, failure) from error
-    # Whoever decides what is done next, in this work too, looks at what waits.
-    inbox.flush_early()
-
-
-def _park_early(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> None:
-    """What failed when what it waited for had come is parked, and the other goes on."""
-    came = {one.key for one in inbox.arrived}
-    at_fault = {one.key for one in inbox.arrived if _fails(one, failing)}
-
-    def wanted(one: Arrived) -> bool:
-        if one.key in at_fault:
-            return False
-        return _fails(one, failing) if one.key in came else one.key in failing
-
-    # The one at fault comes first: it is what a person looks at, and may give up.
-    for early in sorted(inbox.early_of(wanted), key=lambda one: not _fails(one, failing)):
-        _park(work, inbox, early, failing[early.key])
-
-
-def _fails(one: Arrived, failing: Mapping[UUID, Failure]) -> bool:
-    """Whether it is this event for which its key is parked, as far as its type tells."""
-    failure = failing.get(one.key)
-    if failure is None:
-        return False
-    if one.problem is not None:
-        return failure.handler == "reading"
-    return one.envelope is not None and one.envelope.type == failure.handler
-
-
-def _react(work: Work, ready: Arrived) -> None:
-    if ready.problem is not None:
-        # It could be read when it came, and waited; what came here to be applied is refused sooner.
-        raise HandlerFailed(ready.key, Failure(handler="reading", error=ready.problem))
-    if ready.event is None or ready.envelope is None:
-        return
-    work.traceparent = ready.envelope.traceparent or work.traceparent
-    work.cause = ready.envelope
-    try:
-        work.react(ready.event)
-    except Exception as error:
-        if is_away(error) or is_lost_race(error):
-            raise
-        raise HandlerFailed(ready.key, _failure(ready.envelope.type, error)) from error
-
-
-def _park(work: Work, inbox: Inbox, arrived: Arrived, failure: Failure) -> None:
-    if inbox.park(arrived, failure):
-        _tell(work, _parked(work, arrived.key, failure))
-        log.error("a key was parked", extra={"handler": failure.handler, "error": failure.error})
-
-
-def _parked(work: Work, key: UUID, failure: Failure) -> KeyParked:
+def parked(work: Work, key: UUID, failure: Failure) -> KeyParked:
+    """The event that says so."""
     return KeyParked(
         subject_id=key,
         service=work.participant.name,
@@ -179,11 +88,12 @@ def _parked(work: Work, key: UUID, failure: Failure) -> KeyParked:
     )
 
 
-def _tell(work: Work, parked: KeyParked) -> None:
+def tell(work: Work, event: KeyParked) -> None:
+    """Say that a key is parked, here as well as to the others."""
     # A service does not read its own topic, so it reacts to its own parking here.
     work.cause = None
-    work.react(parked)
-    work.say(parked)
+    work.react(event)
+    work.say(event)
 
 
 def attempt(participant: Participant, key: UUID, name: str, command: Command) -> None:
@@ -194,7 +104,7 @@ def attempt(participant: Participant, key: UUID, name: str, command: Command) ->
         if is_away(error):
             raise
         log.exception("a command failed and its key is parked", extra={"handler": name})
-        failure = _failure(name, error)
+        failure = caused_by(name, error)
 
         def park(work: Work) -> Sequence[Event]:
             set_aside(work, key, failure)
@@ -216,9 +126,9 @@ def set_aside(work: Work, key: UUID, failure: Failure, *, anew: bool = False) ->
     else:
         mine = mine.on_conflict_do_nothing()
     if work.conn.execute(mine.returning(PARKED_KEY.c.key)).first() is not None:
-        parked = _parked(work, key, failure)
-        work.store.load([parked])
-        _tell(work, parked)
+        event = parked(work, key, failure)
+        work.store.load([event])
+        tell(work, event)
 
 
 def listed(participant: Participant) -> list[Parked]:
@@ -240,247 +150,21 @@ def listed(participant: Participant) -> list[Parked]:
 def waiting_records(participant: Participant, key: UUID) -> list[Record]:
     """The records that wait for this key, in order."""
     with participant.engine.connect() as conn:
-        return _records(conn, key)
+        return records_of(conn, key)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rehearsal:
-    """What a replay would do: how often each type of event would be said, or how it would fail."""
-
-    says: Mapping[str, int]
-    failure: Failure | None = None
-
-
-class _CalledOff(Exception):
-    """Ends a rehearsal, so that nothing of it stays."""
-
-
-def rehearse(participant: Participant, key: UUID) -> Rehearsal:
-    """Run what a replay would run, down to the last row, and take all of it back."""
-    said: list[Rehearsal] = []
-
-    def again(work: Work, failing: Mapping[UUID, Failure]) -> Sequence[Event]:
-        if _locked(work, key) is not None:
-            _apply_freed(work, _unparked(work, key), key, failing)
-        work.finish()
-        types = Counter(type_of(one.event) for one in work.said)
-        said.append(Rehearsal(says=dict(sorted(types.items()))))
-        raise _CalledOff
-
-    try:
-        _transact(participant, key, again)
-    except _CalledOff:
-        return said[-1]
-    except Exception as error:
-        return Rehearsal(says={}, failure=failure_of(error))
-    raise AssertionError("a rehearsal is always called off")
-
-
-def _unparked(work: Work, key: UUID) -> Inbox:
-    """The inbox over what waits for a key, which is parked no longer; its rows are loaded."""
-    inbox = Inbox(work, _unpark(work, key), freed=[key])
-    # It is told of the key, whether or not an event of it waits.
-    told = _parked(work, key, Failure(handler="", error=""))
-    work.store.load([told, *inbox.events()])
-    return inbox
-
-
-def replay(
-    participant: Participant, key: UUID, *, by: object = None, once_more: bool = False
-) -> bool:
-    """Apply everything that waits for this key, in order, in one transaction.
-
-    False when it failed again: nothing was changed but the count of attempts. A key that somebody
-    else has released meanwhile is left as it is. Raises ``TriedEnough`` for one that was replayed
-    ``REPLAYS`` times in vain, unless it is to be tried ``once_more`` all the same.
-    """
-
-    def again(work: Work, failing: Mapping[UUID, Failure]) -> Sequence[Event]:
-        row = _locked(work, key)
-        if row is None:
-            return ()
-        if row.attempts > REPLAYS and not once_more:
-            raise TriedEnough
-        _apply_freed(work, _unparked(work, key), key, failing)
-        _released(work, key, closed=False, by=by)
-        return ()
-
-    try:
-        _transact(participant, key, again)
-    except TriedEnough:
-        raise
-    except Exception as error:
-        failure, now = failure_of(error), participant.now()
-        # Which record could not be written is not known: the one at fault is still the one it was.
-        found = {} if failure.handler == "writing" else {"handler": failure.handler}
-        with participant.engine.begin() as conn:
-            conn.execute(
-                update(PARKED_KEY)
-                .where(PARKED_KEY.c.key == key)
-                .values(attempts=PARKED_KEY.c.attempts + 1, error=failure.error, **found)
-            )
-            audit.note(
-                conn, now, by, "replayed in vain", key, handler=failure.handler, error=failure.error
-            )
-        return False
-    return True
-
-
-def close(
-    participant: Participant,
-    key: UUID,
-    *,
-    because: str,
-    by: object = None,
-    seen: str | None = None,
-) -> bool:
-    """Give up the event at fault, on a person's word, and apply what waits behind it.
-
-    Where a command has failed, no event is at fault, and all that waits is applied. ``because`` is
-    one of ``CLOSED_BECAUSE``. False when the key is not parked any more, or no longer as the
-    person has ``seen`` it: another event would be given up than they meant. Raises
-    ``HandlerFailed`` when what waits behind fails too: then nothing was changed.
-    """
-    if because not in CLOSED_BECAUSE:
-        raise ValueError(f"a reason is one of {', '.join(CLOSED_BECAUSE)}")
-    closed = False
-
-    def drop_first(work: Work, failing: Mapping[UUID, Failure]) -> Sequence[Event]:
-        nonlocal closed
-        closed = False
-        row = _locked(work, key)
-        if row is None or seen not in (None, _seen(row)):
-            return ()
-        log.warning("a parked key is closed by a person", extra={"handler": row.handler})
-        inbox = _unparked(work, key)
-        if _is_of_record(row) and inbox.arrived:
-            cause = {key: Failure(handler=row.handler, error=row.error)}
-            inbox.give_up(next((o for o in inbox.arrived if _fails(o, cause)), inbox.arrived[0]))
-        _apply_freed(work, inbox, key, failing)
-        _released(work, key, closed=True, by=by, because=because)
-        closed = True
-        return ()
-
-    try:
-        _transact(participant, key, drop_first)
-    except HandlerFailed:
-        raise
-    except Exception as error:
-        raise HandlerFailed(key, failure_of(error)) from error
-    return closed
-
-
-def apply_ready(participant: Participant, keys: Sequence[UUID]) -> int:
-    """Apply the early events of these keys that wait for nothing any more; how many there were.
-
-    One that fails parks its key, as it would have when what it waited for came.
-    """
-    failing: dict[UUID, Failure] = {}
-    applied = 0
-
-    def again(work: Work) -> Sequence[Event]:
-        nonlocal applied
-        applied = 0
-        inbox = Inbox(work, [], freed=keys)
-        if not failing and not inbox.is_any_ready:
-            return ()
-        work.store.load(inbox.events())
-        apply_all(work, inbox, failing)
-        for ready in inbox.ready():
-            _react(work, ready)
-            applied += 1
-        inbox.flush()
-        return ()
-
-    while True:
-        try:
-            participant.transact(again)
-            return applied
-        except Exception as error:
-            failure, cause = failure_of(error), error
-        if len(keys) > 1 and not isinstance(cause, HandlerFailed):
-            return _apply_each(participant, keys)
-        key = cause.key if isinstance(cause, HandlerFailed) else keys[0]
-        if key in failing:
-            raise cause
-        failing[key] = failure
-
-
-def _apply_each(participant: Participant, keys: Sequence[UUID]) -> int:
-    """Each key by itself: only the one at fault is parked. Raises last what nothing can park."""
-    applied, causes = 0, []
-    for key in keys:
-        try:
-            applied += apply_ready(participant, [key])
-        except Exception as error:
-            failure_of(error)
-            causes.append(error)
-    if causes:
-        raise causes[0]
-    return applied
-
-
-def forget(work: Work, key: UUID) -> None:
-    """Whoever is erased waits no longer in the service that erases them, which does not hear it.
-
-    What waited for them is applied by the loop that looks at what is early: should it fail, that
-    is no fault of the erasure.
-    """
-    inbox = Inbox(work, [], freed=[key])
-    inbox.forget(key)
-    inbox.flush()
-    if key in inbox.let_go:
-        _released(work, key, closed=True, by=None, because=ERASED)
-
-
-def _transact(
-    participant: Participant,
-    key: UUID,
-    act: Callable[[Work, Mapping[UUID, Failure]], Sequence[Event]],
-) -> None:
-    """Let a key go; another, whose early event waited for it and fails, is parked in its place."""
-    failing: dict[UUID, Failure] = {}
-    while True:
-        try:
-            participant.transact(lambda work: act(work, failing))
-            return
-        except HandlerFailed as failed:
-            if failed.key == key or failed.key in failing:
-                raise
-            failing[failed.key] = failed.failure
-
-
-def _apply_freed(work: Work, inbox: Inbox, key: UUID, failing: Mapping[UUID, Failure]) -> None:
-    """Apply what waited behind the parked event, and what became ready while the key was parked."""
-    apply_all(work, inbox, failing)
-    for ready in inbox.release(key):
-        _react(work, ready)
-    inbox.flush()
-
-
-def _locked(work: Work, key: UUID) -> Any:
-    """The row of a parked key, locked, so that two people act one after the other."""
-    query = select(PARKED_KEY).where(PARKED_KEY.c.key == key).with_for_update()
-    return work.conn.execute(query).first()
-
-
-def _is_of_record(row: Any) -> bool:
+def is_of_record(row: Any) -> bool:
+    """Whether a record is at fault for which a key is parked; ``row`` is its own."""
     return row.handler in ("reading", "writing") or row.handler in EVENTS
 
 
-def _seen(row: Any) -> str:
+def seen(row: Any) -> str:
+    """How a parked key stood when somebody looked at it."""
     return f"{row.parked_at.isoformat()}/{row.attempts}"
 
 
-def _unpark(work: Work, key: UUID) -> list[Record]:
-    records = _records(work.conn, key)
-    work.conn.execute(delete(PARKED_EVENT).where(PARKED_EVENT.c.key == key))
-    work.conn.execute(delete(PARKED_KEY).where(PARKED_KEY.c.key == key))
-    reached("parked.freed")
-    return records
-
-
-def _records(conn: Any, key: UUID) -> list[Record]:
+def records_of(conn: Connection, key: UUID) -> list[Record]:
+    """The records that wait for this key, in order."""
     query = (
         select(PARKED_EVENT.c.record)
         .where(PARKED_EVENT.c.key == key)
@@ -489,7 +173,7 @@ def _records(conn: Any, key: UUID) -> list[Record]:
     return [record_from_json(kept) for kept in conn.execute(query).scalars()]
 
 
-def _released(
+def tell_released(
     work: Work, key: UUID, *, closed: bool, by: object, because: str | None = None
 ) -> None:
     """Say, and write down, that a key goes on; ``by`` is an account or the name of somebody."""
@@ -516,8 +200,9 @@ def failure_of(error: Exception) -> Failure:
     """
     if is_away(error):
         raise error
-    return error.failure if isinstance(error, HandlerFailed) else _failure("writing", error)
+    return error.failure if isinstance(error, HandlerFailed) else caused_by("writing", error)
 
 
-def _failure(handler: str, error: Exception) -> Failure:
+def caused_by(handler: str, error: Exception) -> Failure:
+    """An error as it is kept: by its kind alone."""
     return Failure(handler=handler, error=type(error).__name__)

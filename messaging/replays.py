@@ -17,7 +17,7 @@ import uuid_utils.compat as ids
 from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from messaging import audit, parking
+from messaging import audit, parking, releasing
 from messaging.tables import PARKED_KEY, REPLAY
 from messaging.work import Participant
 
@@ -91,7 +91,7 @@ class Replaying:
             if found is None or run.failed_in_a_row >= FAILURES:
                 self._end(conn, run)
                 return False
-            released = parking.replay(self._participant, found.key, by=_who(run.by))
+            released = releasing.replay(self._participant, found.key, by=_who(run.by))
             counts = (REPLAY.c.released, REPLAY.c.failed)
             conn.execute(
                 update(REPLAY)

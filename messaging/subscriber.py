@@ -13,11 +13,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, select, text, tuple_, update
 
 from messaging import cut, heartbeats, metrics
+from messaging.applying import apply_all
 from messaging.broker import Consumer, Record
 from messaging.fuse import Fuse
 from messaging.holding import Holds
 from messaging.inbox import Failure, Inbox, key_or_place
-from messaging.parking import HandlerFailed, apply_all
+from messaging.parking import HandlerFailed
 from messaging.points import reached
 from messaging.rows import NOTHING, insert_many
 from messaging.tables import STORED_OFFSET

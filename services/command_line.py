@@ -22,7 +22,7 @@ from hosting.auth import make_token
 from hosting.database import engine_for, migrate
 from hosting.logs import set_up
 from hosting.settings import SettingsError
-from messaging import audit, holding, hops, parking, rebuilding, replays, shredding
+from messaging import audit, holding, hops, parking, rebuilding, releasing, replays, shredding
 from messaging.audit import COMMAND_LINE
 from messaging.kafka import bounds, ensure_topics, read_to_the_end, topic_ids
 from messaging.unavailable import Unavailable
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parked.add_argument("action", choices=actions)
     parked.add_argument("service", choices=SERVICES, nargs="?")
     parked.add_argument("key", type=UUID, nargs="?")
-    reasons = parking.CLOSED_BECAUSE
+    reasons = releasing.CLOSED_BECAUSE
     parked.add_argument("--reason", choices=reasons, help="why it is closed (needed to close)")
     parked.add_argument("--by", default=COMMAND_LINE, help="who does it, for the audit")
     parked.add_argument("--cause", nargs=2, metavar=("HANDLER", "ERROR"), help="replay-all of it")
@@ -241,7 +241,7 @@ def _parked(options: argparse.Namespace) -> int:
             print(json.dumps({"at": place, "headers": headers}))
         return 0
     if options.action == "try":
-        found = parking.rehearse(participant, options.key)
+        found = releasing.rehearse(participant, options.key)
         if found.failure is not None:
             print(f"it would fail again: {found.failure.handler} {found.failure.error}")
             return 1
@@ -251,10 +251,10 @@ def _parked(options: argparse.Namespace) -> int:
         return 0
     if options.action == "replay":
         try:
-            good = parking.replay(
+            good = releasing.replay(
                 participant, options.key, by=options.by, once_more=options.once_more
             )
-        except parking.TriedEnough:
+        except releasing.TriedEnough:
             print("it was replayed in vain before; mend its cause, then add --once-more")
             return 1
         print("applied and released" if good else "it failed again and stays parked")
@@ -262,7 +262,7 @@ def _parked(options: argparse.Namespace) -> int:
     if not options.reason:
         raise SettingsError("parked close needs --reason")
     try:
-        parking.close(participant, options.key, because=options.reason, by=options.by)
+        releasing.close(participant, options.key, because=options.reason, by=options.by)
     except parking.HandlerFailed as failed:
         print(f"the one behind it fails too ({failed}); nothing was changed", file=sys.stderr)
         return 1

@@ -28,7 +28,7 @@ from contracts.intake import (
 from contracts.sealed import PURPOSES, Destroyed
 from contracts.wire import dump
 from hosting.database import reading
-from messaging import audit, parking
+from messaging import audit, releasing
 from messaging.sealing import SearchTokens
 from messaging.work import Participant, Work
 from services.intake import metrics, store
@@ -203,7 +203,7 @@ class Desk:
                 return
             # The client's row is the lock; what waits may still have something to say to it.
             work.store.load_clients([client_id])
-            parking.forget(work, client_id)
+            releasing.forget(work, client_id)
             for discharge in work.store.discharges_of(client_id):
                 if discharge.is_open:
                     _close(work, discharge, "erased")

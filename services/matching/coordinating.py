@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from contracts.event import Event
 from contracts.matching import MentorErased, Why
-from messaging import audit, parking
+from messaging import audit, releasing
 from messaging.tables import PARKED_KEY
 from messaging.unavailable import Overtaken
 from messaging.work import Participant, Work
@@ -94,7 +94,7 @@ def erase_mentor(participant: Participant, mentor_id: UUID, *, by: object, becau
         if work.store.clients_of(mentor_id) != clients:
             # Somebody was given to them while this waited for the mentor.
             raise Overtaken
-        parking.forget(work, mentor_id)
+        releasing.forget(work, mentor_id)
         for client_id in clients:
             current: Assignment | None = work.store.active(client_id)
             if current is not None and current.mentor_id == mentor_id:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from contracts.event import Event
 from contracts.intake import ClientDischarged
-from messaging import audit, holding, parking, replays
+from messaging import audit, holding, parking, releasing, replays
 from messaging.audit import Chaining
 from messaging.replays import Replaying
 from messaging.work import Participant, Work
@@ -122,18 +122,18 @@ def test_nothing_is_replayed_in_vain_more_than_three_times(
 ) -> None:
     first: UUID = parking.listed(center.matching)[0].key
     for attempt in range(parking.REPLAYS):
-        assert not parking.replay(failing, first, by="ops"), attempt
+        assert not releasing.replay(failing, first, by="ops"), attempt
     assert parking.listed(center.matching)[0].is_tried_enough
 
-    with pytest.raises(parking.TriedEnough):
-        parking.replay(center.matching, first, by="ops")
+    with pytest.raises(releasing.TriedEnough):
+        releasing.replay(center.matching, first, by="ops")
     assert replays.begin(center.matching, by="ops")
     run = _run(Replaying(center.matching, pause_seconds=0))
 
     assert (4, 0) == (run.released, run.left)
     assert [first] == [one.key for one in parking.listed(center.matching)]
     assert 3 == sum(n.did == "replayed in vain" and n.about == str(first) for n in _noted(center))
-    assert parking.replay(center.matching, first, by="ops", once_more=True)
+    assert releasing.replay(center.matching, first, by="ops", once_more=True)
 
 
 def test_the_audit_can_only_be_added_to(center: House) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from contracts.envelope import After, Envelope, to_headers
 from contracts.event import Event
 from contracts.topics import TOPICS
-from messaging import parking, subscriber
+from messaging import parking, releasing, subscriber
 from messaging.broker import Record
 from messaging.early import Releasing
 from messaging.inbox import Arrived, Failure, Inbox
@@ -108,7 +108,7 @@ def test_what_came_early_while_its_key_was_parked_is_applied_with_its_release(ho
     _read(house, freeing)
     assert 1 == _count(house, "early")
 
-    parking.close(house.intake, client, because="not_ours")
+    releasing.close(house.intake, client, because="not_ours")
 
     assert 0 == _count(house, "early")
     assert 2 == _count(house, "inbox")
@@ -155,7 +155,7 @@ def test_what_is_ready_and_fails_parks_its_key(
         (one.handler, one.error) for one in parking.listed(house.intake)
     ]
     monkeypatch.undo()
-    assert parking.replay(house.intake, parking.listed(house.intake)[0].key)
+    assert releasing.replay(house.intake, parking.listed(house.intake)[0].key)
     assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
 
 
@@ -237,9 +237,9 @@ def test_whose_event_fails_once_another_is_let_go_is_parked_in_its_place(
     monkeypatch.setattr(Inbox, "_open", _unreadable)
 
     if how == "replay":
-        assert parking.replay(house.intake, mentor)
+        assert releasing.replay(house.intake, mentor)
     else:
-        assert parking.close(house.intake, mentor, because="not_ours")
+        assert releasing.close(house.intake, mentor, because="not_ours")
 
     assert [(client, "KeyAbsent")] == [(one.key, one.error) for one in parking.listed(house.intake)]
     assert (0, 1) == (_count(house, "early"), _count(house, "inbox"))
@@ -275,7 +275,7 @@ def test_what_is_given_up_before_its_turn_counts_as_applied_in_its_turn(
     _read(house, _fact("notifications", mentor, 1))
     assert [2] == [one.events for one in parking.listed(house.intake)]
 
-    assert parking.close(house.intake, client, because="not_ours")
+    assert releasing.close(house.intake, client, because="not_ours")
     _read(house, _fact("matching", client, 3))
 
     assert (0, 4) == (_count(house, "early"), _count(house, "inbox"))
@@ -294,7 +294,7 @@ def test_what_came_beside_an_early_event_that_fails_waits_behind_it(
     waiting = parking.waiting_records(house.intake, client)
     sources = [dict(record.headers)["ce_source"] for record in waiting]
     assert [b"/matching", b"/notifications"] == sources
-    assert parking.close(house.intake, client, because="unreadable")
+    assert releasing.close(house.intake, client, because="unreadable")
     assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
 
 
@@ -319,7 +319,7 @@ def test_what_is_put_behind_a_key_while_its_subject_is_erased_counts_as_applied(
 
     def erase() -> None:
         def command(work: Work) -> Iterable[Event]:
-            parking.forget(work, client)
+            releasing.forget(work, client)
             return ()
 
         house.intake.transact(command)
@@ -383,7 +383,7 @@ def test_what_cannot_be_opened_when_its_turn_comes_parks_its_key(
 
     assert [(client, "KeyAbsent")] == [(one.key, one.error) for one in parking.listed(house.intake)]
     monkeypatch.undo()
-    assert parking.replay(house.intake, client)
+    assert releasing.replay(house.intake, client)
     assert (0, 2) == (_count(house, "early"), _count(house, "inbox"))
 
 
@@ -400,13 +400,13 @@ def test_what_comes_while_its_key_is_replayed_is_applied_with_it_or_after_it(
         _read(house, second)
 
     def replay() -> None:
-        parking.replay(house.intake, client)
+        releasing.replay(house.intake, client)
 
     if first == "read":
         other = _beside(monkeypatch, subscriber, "batch.written", replay)
         read()
     else:
-        other = _beside(monkeypatch, parking, "parked.freed", read)
+        other = _beside(monkeypatch, releasing, "parked.freed", read)
         replay()
     other.join()
     house.clock.move(seconds=3)
@@ -428,13 +428,13 @@ def test_a_replay_that_fails_while_it_is_written_is_counted(
 
     monkeypatch.setattr(Inbox, "flush", fails)
 
-    assert not parking.replay(house.intake, client)
+    assert not releasing.replay(house.intake, client)
     assert (
         Failure(handler="writing", error="ValueError")
-        == parking.rehearse(house.intake, client).failure
+        == releasing.rehearse(house.intake, client).failure
     )
     with pytest.raises(parking.HandlerFailed):
-        parking.close(house.intake, client, because="not_ours")
+        releasing.close(house.intake, client, because="not_ours")
     [left] = parking.listed(house.intake)
     assert (2, "told", "ValueError") == (left.attempts, left.handler, left.error)
 
@@ -452,7 +452,7 @@ def test_a_number_that_is_used_twice_sets_the_subject_aside(house: House) -> Non
         (one.key, one.error, one.events) for one in parking.listed(house.intake)
     ]
     assert (2, 0) == (_count(house, "inbox"), _count(house, "early"))
-    parking.close(house.intake, client, because="not_ours")
+    releasing.close(house.intake, client, because="not_ours")
     assert 3 == _count(house, "inbox")
 
 

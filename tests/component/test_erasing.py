@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from contracts.event import Event
 from contracts.intake import ClientDischarged, ClientErased
 from contracts.topics import TOPICS
-from messaging import holding, parking, restored
+from messaging import holding, parking, releasing, restored
 from messaging.broker import Outgoing
 from messaging.sealing import Keyring
 from messaging.shredding import Shredding
@@ -252,7 +252,7 @@ def test_an_erasure_that_fails_waits_behind_what_is_parked_already(
 
     assert client == parked.key
     assert "assigned" == other["state"]
-    assert parking.replay(mended, client, by="ops")
+    assert releasing.replay(mended, client, by="ops")
     center.settle()
     assert [] == parking.listed(mended)
     assert {"record"} == _left(center, client)

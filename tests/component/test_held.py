@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from contracts.event import Event
 from contracts.parking import KeyParked, KeyReleased
-from messaging import parking
+from messaging import parking, releasing
 from messaging.work import Work
 from services.check import gather, judge
 from services.intake.domain import HOLDS
@@ -330,7 +330,7 @@ def test_who_cannot_be_gone_on_with_is_looked_at_after_their_death_too(center: H
 
     assert "closed" == center.story(story["id"], "south")["state"]
     assert {"parked"} == {task["kind"] for task in center.tasks("south")}
-    assert parking.replay(center.matching, client.client_id)
+    assert releasing.replay(center.matching, client.client_id)
     center.settle()
     assert [] == center.tasks("south")
 
@@ -361,7 +361,7 @@ def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_re
         conn.execute(text("UPDATE discharge SET state = 'parked', unparked_state = state"))
     center.register(facility="south", reason="incarcerated")
 
-    assert parking.replay(center.intake, UUID(story["client_id"]), by="a test")
+    assert releasing.replay(center.intake, UUID(story["client_id"]), by="a test")
     center.settle()
 
     assert "held" == center.story(story["id"], "south")["state"]

@@ -36,7 +36,7 @@ from sqlalchemy import create_engine, text
 from contracts.event import Event
 from contracts.parking import KeyParked, KeyReleased
 from contracts.topics import TOPICS
-from messaging import parking, points
+from messaging import parking, points, releasing
 from messaging.memory import MemoryBroker
 from messaging.shredding import Shredding
 from messaging.work import Work
@@ -556,7 +556,7 @@ class Machine(RuleBasedStateMachine):
             for one in parking.listed(participant):
                 if not one.is_tried_enough or mended:
                     self.done["a key is replayed"] += 1
-                    self._ask(lambda: parking.replay(participant, one.key, once_more=mended))  # noqa: B023
+                    self._ask(lambda: releasing.replay(participant, one.key, once_more=mended))  # noqa: B023
                     self.done[f"parked in {name}"] += 1
 
     # What must be so.
@@ -608,7 +608,7 @@ class Machine(RuleBasedStateMachine):
             (p, one.key) for p in self.house.participants.values() for one in parking.listed(p)
         ]
         for participant, key in parked:
-            assert parking.replay(participant, key, once_more=True)
+            assert releasing.replay(participant, key, once_more=True)
         if parked:
             self.house.settle()
 

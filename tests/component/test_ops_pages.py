@@ -24,7 +24,7 @@ from contracts.event import Event
 from contracts.topics import TOPICS
 from hosting.accounts import IDLE_FOR
 from hosting.sign_in import SEEN_EVERY
-from messaging import parking, replays
+from messaging import parking, releasing, replays
 from messaging.broker import Outgoing
 from messaging.inbox import Failure
 from messaging.replays import Replaying
@@ -351,7 +351,7 @@ def test_a_replay_can_be_tried_without_effect(center: House) -> None:
     browser, at = center.browser("operations", app=center.matching_app()), "/matching/ops/parked"
 
     page = send(browser, at, f"{at}/try", key=key).get_data(as_text=True)
-    found = parking.rehearse(center.matching, key)
+    found = releasing.rehearse(center.matching, key)
 
     assert "It would be applied and released, and say: AssignmentEnded (1)" in page
     assert {"AssignmentEnded": 1} == found.says
@@ -366,7 +366,7 @@ def test_a_try_tells_how_a_replay_would_fail(center: House) -> None:
     center.settle()
 
     before = parking.listed(center.matching)
-    found = parking.rehearse(center.matching, key)
+    found = releasing.rehearse(center.matching, key)
 
     assert Failure(handler="reading", error="BadEnvelope") == found.failure
     assert before == parking.listed(center.matching)
@@ -415,7 +415,7 @@ def test_another_event_than_was_seen_is_not_given_up(center: House) -> None:
     key = park(center, "matching", discharge_id)
     was = version(center, "matching", key)
     browser, at = center.browser("operations", app=center.matching_app()), "/matching/ops/parked"
-    assert parking.replay(center.matching, key)
+    assert releasing.replay(center.matching, key)
     center.clock.move(minutes=1)
     park(center, "matching", discharge_id, name="another")
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from contracts.event import Event
 from contracts.topics import TOPICS
-from messaging import parking, restored, work
+from messaging import parking, releasing, restored, work
 from messaging.unavailable import AnotherDatabase
 from messaging.work import Work
 from tests.house import House, a_discharge
@@ -185,7 +185,7 @@ def test_who_was_parked_before_and_let_go_since_is_set_aside_with_a_word(center:
     parking.attempt(center.matching, client, "told", _fails)
     center.settle()
     earlier = keep(center.settings)
-    assert parking.replay(center.matching, client)
+    assert releasing.replay(center.matching, client)
     center.settle()
     assert "assigned" == center.story(story["id"], "south")["state"]
 
@@ -195,7 +195,7 @@ def test_who_was_parked_before_and_let_go_since_is_set_aside_with_a_word(center:
 
     assert "parked" == center.story(story["id"], "south")["state"]
     assert ["restored"] == [one.handler for one in parking.listed(center.matching)]
-    assert parking.replay(center.matching, client)
+    assert releasing.replay(center.matching, client)
     center.settle()
     assert "assigned" == center.story(story["id"], "south")["state"]
 
@@ -209,7 +209,7 @@ def test_whom_intake_cannot_go_on_with_shows_it_with_no_event_at_fault(center: H
     assert "parked" == center.story(story["id"], "south")["state"]
     assert ["parked"] == [task["kind"] for task in center.tasks("south")]
     assert [] == center.tasks("north")
-    assert parking.replay(center.intake, client.client_id)
+    assert releasing.replay(center.intake, client.client_id)
     assert "assigned" == center.story(story["id"], "south")["state"]
     assert [] == center.tasks("south")
 
@@ -228,7 +228,7 @@ def test_who_waits_and_is_set_aside_is_given_nobody_until_somebody_has_looked(
     center.settle()
     assert [] == center.rows("matching", "SELECT id FROM assignment")
 
-    assert parking.replay(center.matching, client)
+    assert releasing.replay(center.matching, client)
     center.settle()
 
     assert "assigned" == center.story(story["id"], "south")["state"]
@@ -251,7 +251,7 @@ def test_a_mentor_whom_matching_forgot_is_let_go_whoever_comes_next(
             conn.execute(text("UPDATE mentor SET state = 'paused'"))
 
     for key in found:
-        parking.replay(center.matching, key)
+        releasing.replay(center.matching, key)
     center.settle()
 
     assert then == center.story(lost["id"])["state"]
@@ -271,7 +271,7 @@ def test_a_mentor_whom_matching_forgot_sees_the_client_no_more(center: House) ->
     found = _notice(center, "matching")
     center.settle()
 
-    assert parking.replay(center.matching, *found)
+    assert releasing.replay(center.matching, *found)
     center.settle()
 
     open_now = "SELECT id, discharge_id FROM assignment WHERE state <> 'ended'"

@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import text
 
 from contracts.topics import TOPICS
-from messaging import parking
+from messaging import parking, releasing
 from messaging.broker import Outgoing
 from messaging.kafka import KafkaWriter
 from messaging.points import HANG_SECONDS, POINTS
@@ -245,6 +245,6 @@ def _apply_what_was_set_aside(house: House) -> int:
         (name, one.key) for name in SERVICES for one in parking.listed(house.participants[name])
     ]
     for name, key in keys:
-        again = parking.rehearse(house.participants[name], key).failure
-        assert parking.replay(house.participants[name], key), f"{name}: {again}"
+        again = releasing.rehearse(house.participants[name], key).failure
+        assert releasing.replay(house.participants[name], key), f"{name}: {again}"
     return len(keys)

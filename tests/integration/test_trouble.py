@@ -18,7 +18,7 @@ import requests
 from kafka import KafkaProducer
 
 from contracts.topics import TOPICS
-from messaging import parking
+from messaging import releasing
 from tests.house import a_discharge
 from tests.running import Running, a_running_system, eventually
 
@@ -341,8 +341,8 @@ def _closed(running: Running, service: str, keys: list[str]) -> None:
     """What the command does, in this process."""
     built = import_module(f"services.{service}.service").build(running.settings)
     for key in keys:
-        assert not parking.replay(built.participant, UUID(key))
-        parking.close(built.participant, UUID(key), because="not_ours")
+        assert not releasing.replay(built.participant, UUID(key))
+        releasing.close(built.participant, UUID(key), because="not_ours")
     built.foundation.database.dispose()
     built.foundation.access.dispose()
     built.foundation.keyring.close()
