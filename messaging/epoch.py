@@ -14,15 +14,15 @@ from sqlalchemy import ColumnElement, Connection, literal_column, select, text
 
 from messaging.unavailable import AnotherDatabase
 
+#: One that has just taken over tells its timeline as that of its last checkpoint for minutes.
+_TIMELINE = "GREATEST(timeline_id, min_recovery_end_timeline)"
+_CONTROL = "pg_control_system(), pg_control_checkpoint(), pg_control_recovery()"
 #: Which database this is.
-HERE: Any = text(
-    "SELECT system_identifier AS system, timeline_id AS timeline"
-    " FROM pg_control_system(), pg_control_checkpoint()"
-)
+HERE: Any = text(f"SELECT system_identifier AS system, {_TIMELINE} AS timeline FROM {_CONTROL}")
 #: The epoch; null in a database that has not begun it. One that never began any may speak.
 CURRENT = (
-    "(SELECT epoch FROM epoch, pg_control_system(), pg_control_checkpoint()"
-    " WHERE system IS NULL OR (system, timeline) = (system_identifier, timeline_id))"
+    f"(SELECT epoch FROM epoch, {_CONTROL}"
+    f" WHERE system IS NULL OR (system, timeline) = (system_identifier, {_TIMELINE}))"
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import uuid_utils.compat as ids
-from sqlalchemy import null, select, text, union_all
+from sqlalchemy import func, null, select, text, union_all
 
 from contracts.event import Event, type_of
 from contracts.sealed import Destroyed, Sealed, sealed_fields
@@ -17,7 +17,7 @@ from contracts.wire import written
 from messaging import epoch
 from messaging.rows import among_given, ask_together, insert_many
 from messaging.sealing import KeyView
-from messaging.tables import CURSOR, OUTBOX, STREAM
+from messaging.tables import CURSOR, EPOCH, OUTBOX, STREAM
 from messaging.unavailable import AnotherDatabase
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def record(work: Work, behind: Sequence[Callable[[], object]]) -> None:
                 "seq": next_seq[key],
                 "type": type_of(one.event),
                 "at": work.now,
-                "after": _after(one.event, producer, known),
+                "after": _after(one.event, (producer, now), known),
                 "traceparent": one.traceparent,
                 "body": written(_sealed(one.event, event_id, keys)),
             }
@@ -78,12 +78,19 @@ _TAKE = text(
     " ON CONFLICT (key) DO UPDATE SET seq = stream.seq + excluded.seq"
     f" RETURNING key, seq, {epoch.CURRENT} AS epoch"
 )
-#: How far the others' facts about these subjects were applied, and how far our own were said.
+#: How far the others' facts about these subjects were applied, and how far our own were said, in
+#: this epoch and before it: a number of a new epoch says nothing of what it comes after.
 _STANDS = union_all(
     select(CURSOR.c.key, CURSOR.c.producer, CURSOR.c.epoch, CURSOR.c.seq).where(
         among_given(CURSOR.c.key, "subjects")
     ),
     select(STREAM.c.key, null(), null(), STREAM.c.seq).where(among_given(STREAM.c.key, "others")),
+    select(OUTBOX.c.key, null(), OUTBOX.c.epoch, func.max(OUTBOX.c.seq))
+    .where(
+        among_given(OUTBOX.c.key, "subjects"),
+        OUTBOX.c.epoch < select(EPOCH.c.epoch).scalar_subquery(),
+    )
+    .group_by(OUTBOX.c.key, OUTBOX.c.epoch),
 )
 
 
@@ -108,8 +115,8 @@ def _places(
         raise AnotherDatabase
     known: _Known = {}
     for row in stands:
-        theirs = (row.producer, row.epoch, row.seq)
-        known.setdefault(row.key, []).append(theirs if row.producer else (producer, now, row.seq))
+        begun = now if row.epoch is None else row.epoch
+        known.setdefault(row.key, []).append((row.producer or producer, begun, row.seq))
     return now, {row.key: row.seq - counts[row.key] + 1 for row in taken}, known
 
 
@@ -118,13 +125,15 @@ def bound_to(event_id: UUID, event: Event, field: str) -> str:
     return f"event/{event_id}/{type_of(event)}/{field}"
 
 
-def _after(event: Event, producer: str, known: _Known) -> list[list[Any]]:
-    """What a reader must have applied: the others' facts about the key, everybody's of the rest."""
+def _after(event: Event, us: tuple[str, int], known: _Known) -> list[list[Any]]:
+    """What a reader must have applied: the others' facts about the key, everybody's of the rest.
+
+    Our own facts about the key itself are ordered by the sequence already, in one epoch.
+    """
     after: list[list[Any]] = []
     for key in (event.key, *event.also):
         for who, begun, seq in known.get(key, ()):
-            # Our own facts about the key itself are ordered by the sequence already.
-            if key != event.key or who != producer:
+            if key != event.key or (who, begun) != us:
                 after.append([str(key), who, begun, seq])
     return after
 

@@ -75,6 +75,9 @@ class Relay:
             rows = self._unpublished(conn)
             if rows:
                 self._publish(conn, rows)
+            else:
+                # Who has nothing to say would not notice that the database is another one.
+                epoch.look(conn)
             if len(rows) < BATCH and self._beats:
                 self._beat(conn, read_at)
             return len(rows) == BATCH
@@ -97,8 +100,9 @@ class Relay:
             if not conn.execute(select(text(f"pg_try_advisory_lock({lock})"))).scalar():
                 conn.close()
                 return None
-            self._conn, self._published = conn, Published(conn)
-            # No session outlives its database, so that one which was restored is seen here.
+            # From here on the lock is held, and is given back whatever happens.
+            self._conn = conn
+            self._published = Published(conn)
             epoch.look(conn)
         return self._conn
 

@@ -93,7 +93,7 @@ _DUE = (
 )
 _DUE_OF_THESE = _DUE.where(among_given(MESSAGE.c.once))
 _LOCKED = (
-    select(MESSAGE.c.id, MESSAGE.c.state)
+    select(MESSAGE.c.id, MESSAGE.c.state, MESSAGE.c.attempts)
     .where(among_given(MESSAGE.c.id))
     .order_by(MESSAGE.c.id)
     .with_for_update()
@@ -470,14 +470,19 @@ class Sender:
     def _write(self, results: list[tuple[Leased, Outcome]]) -> None:
         def command(work: Work) -> Iterator[Event]:
             ids = [leased.row.id for leased, _ in results]
-            states = {row.id: row.state for row in work.conn.execute(_LOCKED, {"ids": ids})}
+            rows = {row.id: row for row in work.conn.execute(_LOCKED, {"ids": ids})}
             found: list[dict[str, Any]] = []
             for leased, outcome in results:
-                state = states[leased.row.id]
+                row = rows.get(leased.row.id)
                 # A receipt may have come first, and said more than the call's own answer. Where a
-                # person was asked already, only what is settled counts: nothing is sent again.
+                # person was asked already, only what is settled counts: nothing is sent again. A
+                # database that went back has forgotten the lease, and would send what was sent.
                 is_settled = outcome.kind in ("accepted", "rejected")
-                if state == "leased" or (state == "unconfirmed" and is_settled):
+                if row is not None and (
+                    row.state == "leased"
+                    or (row.state == "unconfirmed" and is_settled)
+                    or (row.state == "planned" and row.attempts < leased.row.attempts)
+                ):
                     yield from self._outcome(work, leased.row, outcome, found)
             update_many(work.conn, MESSAGE, found, "id")
 

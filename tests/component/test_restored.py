@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from contracts.event import Event
 from contracts.topics import TOPICS
-from messaging import parking, releasing, restored, work
+from messaging import parking, relay, releasing, restored, work
 from messaging.unavailable import AnotherDatabase
 from messaging.work import Work
 from tests.house import House, a_discharge
@@ -111,6 +111,7 @@ def _becomes_another(center: House, service: str) -> None:
 
 def test_nothing_is_said_before_another_database_is_noticed(center: House) -> None:
     _notice(center, "intake")
+    center.loops()["intake relay"].step()
     _becomes_another(center, "intake")
     body = a_discharge(center.clock.now(), facility="south")
 
@@ -118,7 +119,6 @@ def test_nothing_is_said_before_another_database_is_noticed(center: House) -> No
 
     assert (503, "5") == (refused.status_code, refused.headers["Retry-After"])
     assert 0 == center.rows("intake", "SELECT count(*) FROM discharge")[0][0]
-    center.restart("intake")
     with pytest.raises(AnotherDatabase):
         center.loops()["intake relay"].step()
     _notice(center, "intake")
@@ -145,6 +145,41 @@ def test_nobody_is_written_to_before_another_database_is_noticed(center: House) 
     center.settle()
     assert center.network.letters
     assert {} == center.violated()
+
+
+def test_what_is_said_in_a_new_epoch_comes_after_what_was_said_before(center: House) -> None:
+    story = center.register(facility="south")
+    _notice(center, "matching")
+    _becomes_another(center, "matching")
+    _notice(center, "matching")
+
+    center.api("south").post(f"/api/discharges/{story['id']}/cancel")
+    center.settle()
+
+    [assignment] = center.rows("matching", "SELECT client_id, mentor_id FROM assignment")
+    query = "SELECT after FROM outbox WHERE type = 'AssignmentEnded' AND epoch = 2"
+    [said] = center.rows("matching", query)
+    after = {(key, producer, epoch) for key, producer, epoch, _ in said.after}
+    both = (str(assignment.client_id), str(assignment.mentor_id))
+    assert {(key, "matching", 1) for key in both} <= after
+    assert {} == center.violated()
+
+
+def test_a_relay_that_fails_at_once_lets_another_publish(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center.loops()["intake relay"].close()
+    mine = relay.Relay("intake", center.intake.engine, center.broker.writer())
+
+    def fails(conn: object) -> None:
+        raise LookupError
+
+    with monkeypatch.context() as once:
+        once.setattr(relay, "Published", fails)
+        with pytest.raises(LookupError):
+            mine.step()
+
+    assert "assigned" == center.register(facility="south")["state"]
 
 
 def test_what_is_said_while_it_is_noticed_leaves_no_gap(

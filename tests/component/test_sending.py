@@ -300,6 +300,27 @@ def test_what_a_person_was_asked_about_is_not_sent_again_by_a_late_answer(
     assert [] == center.network.to(CLIENT)
 
 
+def test_what_was_sent_is_not_sent_again_when_its_lease_is_forgotten(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby took over that did not have the lease yet."""
+    send = RecordingChannel.send
+
+    def forgets(channel: RecordingChannel, letter: Letter) -> Outcome:
+        back = "state = 'planned', attempts = attempts - 1, lease_until = NULL"
+        with center.notifications.engine.begin() as conn:
+            conn.execute(text(f"UPDATE message SET {back} WHERE state = 'leased'"))
+        return send(channel, letter)
+
+    with monkeypatch.context() as once:
+        once.setattr(RecordingChannel, "send", forgets)
+        _plan_first(center)
+    center.settle()
+
+    assert "handed_over" == _first(center)[0]
+    assert 1 == len(center.network.to(CLIENT))
+
+
 def test_a_lease_that_ran_out_hands_nothing_over(
     center: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
