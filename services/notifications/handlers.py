@@ -40,7 +40,7 @@ from messaging.sealing import SearchTokens
 from messaging.timers import Timer
 from messaging.work import Work
 from services.notifications import calling_off, cards, check_ins, mentors
-from services.notifications.domain import CHANNEL_OF_CONSENT
+from services.notifications.domain import AFTER_STOP, CHANNEL_OF_CONSENT
 from services.notifications.planning import Planner, channels_of
 from services.notifications.store import Assignment, Facility, Person
 
@@ -82,7 +82,7 @@ class Handlers:
         if returns:
             # Days are counted anew once it is said who stands beside them.
             yield from check_ins.end(work, event.client_id, "withdrawn")
-        if event.replaces is None:
+        if event.replaces is None or not work.store.is_welcomed(event.client_id):
             # Otherwise they were welcomed for the earlier discharge, and keep their mentor.
             planner = self._planner(work)
             yield from planner.tell_client("first", event.client_id, event.discharge_id)
@@ -98,10 +98,9 @@ class Handlers:
         person = work.store.persons[event.client_id]
         was_held = person.state == "held"
         work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
-        once = f"first/client/{event.discharge_id}"
-        if not was_held or work.store.was_handed_over(once):
+        if not was_held or work.store.is_welcomed(event.client_id):
             return ()
-        tried = work.store.channels_tried(once)
+        tried = work.store.channels_tried(f"first/client/{event.discharge_id}")
         planner = self._planner(work)
         return planner.tell_client("first", event.client_id, event.discharge_id, tried=tried)
 
@@ -126,7 +125,9 @@ class Handlers:
         channel = CHANNEL_OF_CONSENT.get(event.channel, "")
         planner = self._planner(work)
         for message in work.store.planned(person_id=event.client_id, channel=channel):
-            yield from planner.reroute(message, "no_consent")
+            # Where to call in an emergency, and that it is over, is said without a consent too.
+            if message.purpose not in AFTER_STOP:
+                yield from planner.reroute(message, "no_consent")
 
     def discharge_held(self, event: DischargeHeld, work: Work) -> Iterable[Event]:
         """Nothing leaves for now."""
@@ -175,7 +176,7 @@ class Handlers:
                 route=event.route,
                 route_ends_on=event.route_ends_on,
                 contact=contact,
-                **self._address_tokens(contact),
+                **self._tokens_of(contact, work.store.persons.get(event.mentor_id)),
             )
         )
         return ()
@@ -370,9 +371,21 @@ class Handlers:
                 kept,
                 contact=contact,
                 facility_id=facility_id or kept.facility_id,
-                **self._address_tokens(contact),
+                **self._tokens_of(contact, kept),
             )
         )
+
+    def _tokens_of(
+        self, contact: ContactDetails | MentorContact, kept: Person | None
+    ) -> dict[str, Any]:
+        """By what they are found when they write; an address that is somebody else's stays so."""
+        tokens = self._address_tokens(contact)
+        if kept is not None and kept.contact is not None:
+            if kept.mobile_token is None and contact.mobile == kept.contact.mobile:
+                tokens["mobile_token"] = None
+            if kept.email_token is None and contact.email == kept.contact.email:
+                tokens["email_token"] = None
+        return tokens
 
     def _address_tokens(self, contact: ContactDetails | MentorContact) -> dict[str, Any]:
         mobile, email = contact.mobile, contact.email

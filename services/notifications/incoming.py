@@ -87,6 +87,8 @@ class Desk:
                 meaning = understand(words, "check_in")
             incoming = _Incoming(work, self.tokens, person, channel, had_ended=had_ended)
             incoming.keep(words, provider_id, meaning)
+            # A stranger says it of their own number, not of whoever had it.
+            ends = ends and meaning is not Meaning.WRONG_NUMBER
             withdrawn = incoming.end_messages(token) if ends else ()
             return [*withdrawn, *incoming.take(meaning, token)]
 
@@ -229,6 +231,9 @@ class _Incoming:
         return found
 
     def _from_mentor(self, meaning: Meaning, token: str | None) -> Iterator[Event]:
+        if meaning in (Meaning.SOMEONE_ELSE, Meaning.TALK):
+            # What only a client can want.
+            meaning = Meaning.UNCLEAR
         kind = _ANSWERS.get(meaning)
         question = self._question(kind) if kind else self._question("offer")
         if meaning is Meaning.NO and question is None:
@@ -251,8 +256,7 @@ class _Incoming:
             self._answer("paused")
         elif meaning is Meaning.BACK:
             self._answer("welcome_back")
-        elif meaning in (Meaning.UNCLEAR, Meaning.SOMEONE_ELSE, Meaning.TALK):
-            meaning = Meaning.UNCLEAR
+        elif meaning is Meaning.UNCLEAR:
             self._answer("mentor_unclear")
         else:
             self._stop_start_help(meaning, token, "mentor_")

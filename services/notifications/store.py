@@ -330,6 +330,11 @@ _OR_SAY_AFTER_ALL = (
     " first_due_at = excluded.first_due_at, reason = excluded.reason"
     f" WHERE message.{_MAY_BE_SAID}"
 )
+_WELCOMED = text(
+    "SELECT EXISTS (SELECT FROM message WHERE once = (SELECT once FROM message"
+    " WHERE person_id = :id AND purpose = 'first' ORDER BY first_due_at DESC, id DESC LIMIT 1)"
+    " AND state IN ('leased', 'handed_over', 'delivered', 'unconfirmed'))"
+)
 _QUESTION = tuple(column.name for column in QUESTION.c)
 _PERSON = tuple(f.name for f in fields(Person) if f.name != "contact")
 _PERSONS = select(PERSON).where(among_given(PERSON.c.id)).order_by(PERSON.c.id).with_for_update()
@@ -634,6 +639,12 @@ class Store:
             MESSAGE.c.state.in_(("leased", "handed_over", "delivered", "unconfirmed")),
         )
         return self._conn.execute(query.limit(1)).first() is not None
+
+    def is_welcomed(self, person_id: UUID) -> bool:
+        """Whether the last welcome that was meant for them may have reached them, or is to."""
+        if self.planned(person_id=person_id, purpose="first"):
+            return True
+        return bool(self._conn.execute(_WELCOMED, {"id": person_id}).scalar_one())
 
     def look_before_leaving(
         self, tokens: Iterable[str], shown: Iterable[UUID], introducing: Iterable[UUID]

@@ -350,6 +350,42 @@ def test_who_was_welcomed_before_custody_is_not_welcomed_again(center: House) ->
     assert "assigned" == center.story(story["id"], "south")["state"]
 
 
+@pytest.mark.parametrize("hour", [-12, 0])
+def test_whoever_is_welcomed_by_nothing_before_is_welcomed_with_a_later_discharge(
+    center: House, hour: int
+) -> None:
+    """At night the first message waits, and custody withdraws it; by day it has left."""
+    center.clock.move(hours=hour)
+    center.register(facility="south")
+    center.register(facility="south", reason="incarcerated")
+    center.clock.move(hours=-hour)
+    later = center.clock.now().isoformat()
+
+    center.register(facility="south", visit_number="V-2", discharged_at=later)
+
+    welcomes = "SELECT discharge_id FROM message WHERE purpose = 'first' AND state = 'handed_over'"
+    assert 1 == len(center.rows("notifications", welcomes))
+    assert 1 == sum("You asked us to stay in touch" in said for said in center.network.to(CLIENT))
+
+
+@pytest.mark.parametrize("hour", [-12, 0])
+def test_a_client_is_welcomed_once_whatever_becomes_of_their_discharges(
+    center: House, hour: int
+) -> None:
+    center.clock.move(hours=hour)
+    center.register(facility="south")
+    later = center.clock.now().isoformat()
+    center.register(facility="south", visit_number="V-2", discharged_at=later)
+    center.register(facility="south", visit_number="V-2", reason="incarcerated")
+    center.register(facility="south", visit_number="V-2", reason="other")
+
+    center.clock.move(hours=-hour)
+    center.settle()
+
+    welcomes = "SELECT id FROM message WHERE purpose = 'first' AND state = 'handed_over'"
+    assert 1 == len(center.rows("notifications", welcomes))
+
+
 def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_released(
     center: House,
 ) -> None:

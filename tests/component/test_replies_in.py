@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.notifications.channels import Outcome
-from tests.house import House, a_discharge
+from tests.house import DEMO, House, a_discharge
 
 CLIENT, MAIL = "+15035550123", "sam@example.org"
 STRANGER = "+15035550999"
@@ -30,8 +30,9 @@ def _introduced(center: House) -> dict[str, Any]:
 
 def _asked(center: House) -> str:
     """The mentor who was asked last."""
-    offers = [letter.to for _, letter in center.network.letters if "YES or NO" in letter.text]
-    return offers[-1]
+    asks = ("YES or NO", "SI o NO")
+    letters = [letter for _, letter in center.network.letters]
+    return [one.to for one in letters if any(ask in one.text for ask in asks)][-1]
 
 
 def _next_says_yes(center: House) -> None:
@@ -159,6 +160,74 @@ def test_whoever_has_a_wrong_number_cannot_start_another_s_messages(center: Hous
     assert [True] == ["Thank you for telling us" in said for said in center.network.to(CLIENT)]
     assert "wrong_number" in _tasks(center)
     assert "assigned" == center.story(story["id"])["state"]
+
+
+def test_a_wrong_number_that_is_told_again_stays_a_stranger_s(center: House) -> None:
+    story = _introduced(center)
+    center.text(CLIENT, "wrong number")
+    center.register(needs=["fear"])
+    center.network.letters.clear()
+
+    center.text(CLIENT, "start")
+    _next_says_yes(center)
+
+    assert [] == center.network.to(CLIENT)
+    assert "assigned" == center.story(story["id"])["state"]
+    center.register(mobile="+15035550177")
+    center.text("+15035550177", "help")
+    assert 1 == len(center.network.to("+15035550177"))
+
+
+def test_a_mentors_wrong_number_stays_a_stranger_s_when_they_are_told_of_again(
+    center: House,
+) -> None:
+    center.text(NOOR, "wrong number")
+    roster = (DEMO / "demo-mentors.csv").read_text()
+    center.load_mentors(roster.replace(",Noor,", ",Nora,"))
+    [noor] = center.rows("matching", "SELECT id FROM mentor WHERE code = 'M-11'")
+
+    center.text(NOOR, "start")
+
+    query = "SELECT mobile_token FROM person WHERE id = :id"
+    assert [(None,)] == [tuple(r) for r in center.rows("notifications", query, id=noor.id)]
+
+
+def test_a_stranger_who_says_stop_ends_nothing_of_whoever_had_the_number(center: House) -> None:
+    _introduced(center)
+
+    center.text(CLIENT, "wrong number, stop texting me")
+
+    assert 1 == center.rows("notifications", "SELECT count(*) FROM stopped_address")[0][0]
+    assert ["wrong_number"] == _tasks(center)
+
+
+@pytest.mark.parametrize("words", ["someone else please", "i like turtles"])
+def test_what_a_mentor_says_that_nobody_understands_is_a_person_s(
+    center: House, words: str
+) -> None:
+    center.register()
+
+    center.text(_asked(center), words)
+
+    assert ["unclear_reply"] == _tasks(center)
+
+
+def test_where_to_call_is_said_though_the_client_agrees_to_nothing_any_more(
+    center: House,
+) -> None:
+    center.register(facility="south")
+    center.network.letters.clear()
+    center.network.outcomes += [Outcome(kind="retry", phase="answer", reason="http_429")] * 2
+    center.text(CLIENT, "I want to die")
+    center.network.letters.clear()
+
+    body = {"facility": "south", "record_number": "R-1001", "consents": {}}
+    assert 200 == center.api("south").put("/api/consents", json=body).status_code
+    center.settle()
+    center.clock.move(minutes=2)
+    center.settle()
+
+    assert [True] == ["988" in said for said in center.network.to(CLIENT)]
 
 
 def test_a_strangers_yes_changes_nobodys_story(center: House) -> None:
