@@ -42,7 +42,18 @@ def placements(evidence: Evidence) -> dict[UUID, tuple[str, datetime]]:
             moved = "received"
         if moved is not None and placed[discharge_id][0] not in ("held", "closed"):
             placed[discharge_id] = (moved, row.at)
+    for row in evidence.said["notifications"]:
+        # Whoever wants nobody is let go, whatever else was said of them meanwhile.
+        if _is_no(row) and (discharge_id := UUID(row.body["discharge_id"])) in placed:
+            placed[discharge_id] = ("closed", row.at)
     return placed
+
+
+def _is_no(row: Said) -> bool:
+    """Whether a client says that they want nobody; only a mentor's answer is of somebody else."""
+    if row.type != "ReplyReceived" or row.body["meaning"] != "no" or not row.body["discharge_id"]:
+        return False
+    return UUID(row.body["sender_id"]) == row.key
 
 
 def _from_intake(row: Said, of_client: Mapping[UUID, list[UUID]]) -> Iterator[tuple[UUID, str]]:
@@ -110,7 +121,10 @@ def _over_capacity(evidence: Evidence) -> Iterator[str]:
     for row in evidence.assignments:
         steps[row["mentor_id"]].append((row["began_at"] or _LONG_AGO, 1))
         if row["ended_at"] is not None:
-            steps[row["mentor_id"]].append((row["ended_at"], -1))
+            # Both moments are of when the work began, by the clock of its machine: who was given a
+            # place that had just become free may seem to have come a little before.
+            ended = max(row["began_at"] or _LONG_AGO, row["ended_at"] - evidence.apart)
+            steps[row["mentor_id"]].append((ended, -1))
     changes = (row for row in evidence.said["matching"] if row.type == "MentorChanged")
     # An assignment under way while a roster was loaded may still have seen the capacity before.
     since = {row.key: row.at + GRACE for row in changes}

@@ -207,6 +207,9 @@ class Desk:
             for discharge in work.store.discharges_of(client_id):
                 if discharge.is_open:
                     _close(work, discharge, "erased")
+                else:
+                    # Nobody is asked for anything about it any more, whyever it was closed.
+                    work.store.change(discharge, closed_because="erased")
             work.store.close_every_task(client_id, because="erased")
             store.find_nevermore(work, client_id)
             work.store.step(client_id, None, "erased", because=because)
@@ -599,6 +602,7 @@ class _Visit:
         work = self._work
         self._keep(discharge.id, details)
         for one in work.store.discharges_of(self._client_id):
+            work.timers.revoke(self._client_id, f"talk/{one.id}")
             if one.is_open:
                 _close(work, one, "died")
         # What a service cannot go on with waits there still, and holds a mentor's place.

@@ -16,11 +16,11 @@ from contracts.matching import MentorErased, Why
 from messaging import audit, releasing
 from messaging.tables import PARKED_KEY
 from messaging.unavailable import Overtaken
-from messaging.work import Participant, Work
+from messaging.work import Command, Participant, Work
 from services.matching.handlers import end
 from services.matching.looking import mark_of
 from services.matching.mentors import ids_of, mentor_state_changed, put_mentors
-from services.matching.placing import place_by_hand
+from services.matching.placing import NotPossible, place_by_hand
 from services.matching.roster import MentorRow
 from services.matching.store import Assignment, Client, Facility
 
@@ -46,7 +46,7 @@ def ask_for_another(
         work.store.refuse(client.id, current.mentor_id)
         return end(work, current, ANOTHER, then="seeking", by=by)
 
-    participant.transact(command)
+    _decide(participant, client_id, command)
 
 
 def choose_mentor(
@@ -72,7 +72,25 @@ def choose_mentor(
         why = Why(why=f"A coordinator chose them: {reason}")
         yield place_by_hand(work, facility, client, mentor_id, why, by)
 
-    participant.transact(command)
+    _decide(participant, client_id, command)
+
+
+def _decide(participant: Participant, client_id: UUID, command: Command) -> None:
+    """Carry out what was decided about a client who is locked meanwhile.
+
+    Whoever had a place free in that time has passed over them: if nothing comes of it, they are
+    looked at once more.
+    """
+
+    def look_again(work: Work) -> Iterable[Event]:
+        work.store.load_clients([client_id])
+        return ()
+
+    try:
+        participant.transact(command)
+    except (NotPossible, MovedOn):
+        participant.transact(look_again)
+        raise
 
 
 def erase_mentor(participant: Participant, mentor_id: UUID, *, by: object, because: str) -> bool:

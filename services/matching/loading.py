@@ -231,8 +231,11 @@ class RosterLoader:
                 return
             stored = yield from put_mentors(work, rows, ids)
             is_last = _count(work.conn, chunk.load_id, worked_off, stored, errors)
-            # Those who wait are tried once, when the best of the whole file can be chosen.
-            work.store.eased = {chunk.facility_id} if is_last else set()
+            # Those who wait here are tried once, when the best of the whole file can be chosen; a
+            # mentor of several facilities may be who others wait for.
+            work.store.eased.discard(chunk.facility_id)
+            if is_last:
+                work.store.eased.add(chunk.facility_id)
 
         self._participant.transact(command)
 

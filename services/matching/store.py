@@ -45,7 +45,7 @@ from messaging.rows import (
     insert_many,
     upsert_many,
 )
-from messaging.sealing import from_json, to_json
+from messaging.sealing import from_json, nothing, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
 
@@ -555,7 +555,9 @@ class Store:
         self._before |= self.clients
 
     def _client_row(self, client: Client) -> dict[str, Any]:
-        sealed = self._work.seal(client.about, "about", client.id, f"client/{client.id}/about")
+        place = ("about", client.id, f"client/{client.id}/about")
+        # Whoever is erased may still have their key for a moment.
+        sealed = nothing(*place) if client.about is None else self._work.seal(client.about, *place)
         row = {f.name: getattr(client, f.name) for f in fields(Client)}
         return row | {"about": to_json(sealed)}
 

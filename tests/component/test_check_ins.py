@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -171,6 +172,24 @@ def test_a_wish_to_talk_that_nobody_meets_is_a_task_until_somebody_does(center: 
     center.text(JO, "talked")
 
     assert ([], ["wants_to_talk"], []) == (before, late, _kinds(center))
+
+
+@pytest.mark.parametrize("ends", ["died", "erased"])
+def test_nobody_is_asked_to_call_whoever_is_no_more(center: House, ends: str) -> None:
+    story = _introduced(center)
+    center.text(JO, "talked")
+    center.text(CLIENT, "can someone call me")
+    assert 200 == center.api().post(f"/api/discharges/{story['id']}/cancel").status_code
+    center.settle()
+
+    if ends == "died":
+        center.register(reason="died")
+    else:
+        center.desk.erase(UUID(story["client_id"]), by="ops", because="asked")
+    center.clock.move(hours=6)
+    center.settle()
+
+    assert "wants_to_talk" not in _kinds(center)
 
 
 def test_a_wish_to_talk_that_is_met_asks_nobody(center: House) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
 
+from contracts.event import Event
 from services.check import gather, judge
+from services.matching import coordinating
 from services.matching.coordinating import MovedOn, choose_mentor
 from services.matching.loading import RosterLoader
 from services.matching.looking import facility_named, stand_of
@@ -806,6 +808,36 @@ def _races(center: House) -> Iterator[tuple[UUID, UUID]]:
     for client in clients:
         for mentor in wanted:
             yield UUID(client), UUID(mentor)
+
+
+def test_who_was_passed_over_while_a_choice_came_to_nothing_is_looked_at_again(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center.load_mentors(HEADER + a_line("F-1", 1, facilities="south", languages="fr", capacity=0))
+    waits = center.register(facility="south", language="fr")
+    client = UUID(waits["client_id"])
+    facility: Any = facility_named(center.matching, "south")
+    stand: Any = stand_of(center.matching, facility, client)
+
+    def is_not_possible(*_: object) -> Event:
+        # Somebody else has a place free, and passes over whoever is locked here.
+        center.load_mentors(HEADER + a_line("F-1", 1, facilities="south", languages="fr"))
+        raise NotPossible(("capacity",))
+
+    monkeypatch.setattr(coordinating, "place_by_hand", is_not_possible)
+    with pytest.raises(NotPossible):
+        choose_mentor(
+            center.matching,
+            facility,
+            client,
+            uuid4(),
+            seen=stand.mark,
+            reason="They know each other",
+            by=UUID(NOBODY),
+        )
+    center.settle()
+
+    assert "assigned" == center.story(waits["id"], "south")["state"]
 
 
 def test_choices_at_once_break_no_guarantee(center: House) -> None:

@@ -98,6 +98,22 @@ def test_what_is_known_of_a_client_cannot_be_opened_any_more(center: House) -> N
     assert [("ops", "erased")] == [tuple(row) for row in noted]
 
 
+def test_whoever_is_erased_may_write_before_their_key_is_destroyed(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = center.register(facility="south")
+    center.text_only(CLIENT, "help")
+    with monkeypatch.context() as late:
+        late.setattr(Keyring, "destroy", lambda keyring, persons: 0)
+        _erase(center, _client_of(center, story))
+        for loop in ("intake relay", "matching consumer"):
+            center.loops()[loop].step()
+        center.settle()
+
+    for service in center.participants:
+        assert [] == parking.listed(center.participants[service])
+
+
 def test_what_waits_to_leave_does_not(center: House) -> None:
     center.clock.move(hours=11)
     story = center.register(facility="south")

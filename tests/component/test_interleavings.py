@@ -360,13 +360,15 @@ def test_a_no_holds_whatever_else_was_on_its_way(
     """Who wants nobody is introduced to nobody, though a hold for their discharge is lifted."""
     witness, life = Witness(north), Life(north)
 
-    life.live(
-        [("register", None), ("mentor YES", None), *words, ("release", None)], reads_first=False
-    )
+    life.live([("register", None), ("mentor YES", None), *words], reads_first=False)
+    north.clock.move(minutes=2)
+    violated = north.violated()
+    life.live([("release", None)], reads_first=False)
     states, told = life.states(), life.messages()
     tasks = {task["kind"] for task in north.tasks()}
     life.end()
 
+    assert {} == violated
     assert [] == witness.late
     assert [("closed", "client_declined")] == states["discharges"]
     assert [("ended",)] == states["seeks"]

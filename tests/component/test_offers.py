@@ -11,6 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from services.check import gather, judge
+from services.matching.loading import decide, find_load, judge_file
+from services.matching.looking import facility_named
 from tests.house import House
 
 JO, CLIENT = "+15035550101", "+15035550123"
@@ -247,6 +249,22 @@ def test_an_assignment_that_ended_comes_back_only_to_a_place_of_the_caseload(
         center.matching.engine.begin() as conn,
     ):
         conn.execute(back, {"state": "assigned"})
+
+
+def test_a_file_that_frees_a_mentor_of_two_facilities_is_heard_at_both(center: House) -> None:
+    both = {"facilities": "north|south"}
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0, **both))
+    waits = _another(center, 1, language="fr", facility="south")
+    assert "waiting" == waits["state"]
+    north = facility_named(center.matching, "north")
+    file = (HEADER + _mentor("F-1", 1, capacity=1, **both)).encode()
+
+    load = find_load(center.matching, north.id, judge_file(center.matching, north, file))
+    assert load is not None
+    decide(center.matching, load, wanted=True)
+    center.settle()
+
+    assert "assigned" == center.story(waits["id"], "south")["state"]
 
 
 def test_two_hundred_at_once_for_fifty_places(center: House) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 import pytest
 
+from services.check import places
 from services.check.command import judge, report
 from services.check.consent import AFTER_STOP, CONSENT_OF_CHANNEL, DISCLOSING, OPEN_ROUTES
 from services.check.evidence import SERVICES, Applied, Evidence, Foreign, Said, Topic, Waiting
@@ -496,6 +497,22 @@ def test_a_bad_history_is_found_by_its_guarantee_alone(planted: str) -> None:
 
     assert {guarantee} == violated(found)
     assert 1 == report(found)
+
+
+def test_a_place_that_has_just_become_free_may_be_given_by_who_began_before() -> None:
+    """Both moments are of when the work began, and who waits for a place began sooner."""
+    good = _said("matching", "MentorChanged", at=BEGAN - timedelta(hours=1))(
+        a_good_history().evidence()
+    )
+    before = {"id": an_id("before"), "client_id": an_id("before"), "mentor_id": MENTOR}
+    before |= {"began_at": BEGAN - MINUTE}
+
+    def found(ended_at: datetime) -> list[str]:
+        both = [*good.assignments, {**before, "ended_at": ended_at}]
+        return list(places._over_capacity(replace(good, assignments=both)))
+
+    assert [] == found(BEGAN + timedelta(seconds=1))
+    assert 1 == len(found(BEGAN + timedelta(seconds=10)))
 
 
 def _stopped_and(*then: Callable[[History], object]) -> Change:
