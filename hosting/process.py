@@ -124,6 +124,9 @@ class Worker:
 
     def _do_first(self) -> None:
         pause = 0.1
+        for turn in self._turns:
+            # One that never comes to its first step has to be seen, too.
+            metrics.LOOP_STEP.labels(loop=turn.loop.name).set_to_current_time()
         while not self._stop.is_set():
             try:
                 self._first()
@@ -139,8 +142,6 @@ class Worker:
             turn.done_at = time.monotonic()
 
     def _keep_going(self, turn: Turn) -> None:
-        # One that hangs in its very first step has to be seen, too.
-        metrics.LOOP_STEP.labels(loop=turn.loop.name).set_to_current_time()
         pause = 0.1
         while not self._stop.is_set():
             try:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from messaging.unavailable import Unavailable
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outgoing:
@@ -48,6 +50,10 @@ class Record:
     headers: tuple[tuple[str, bytes], ...]
     end: int = 0
     term: int = 0
+
+
+class ReaderBroken(Unavailable):
+    """A consumer cannot go on, and has to be made anew."""
 
 
 class Producer(Protocol):

@@ -20,6 +20,8 @@ EVERY_SECONDS = 15.0
 HEARD_WITHIN_SECONDS = 60
 #: Whoever read longer ago what is unsaid does not know that there is nothing, in seconds.
 READ_WITHIN_SECONDS = 2.0
+#: Whoever fetched a heartbeat longer ago does not know what has come behind it, in seconds.
+NOTED_WITHIN_SECONDS = 15.0
 _MARK = ("heartbeat", b"1")
 
 

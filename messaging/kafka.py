@@ -18,12 +18,12 @@ from uuid import UUID
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import CorruptRecordError, KafkaError, KafkaTimeoutError
 from kafka.record import util as record_util
 from kafka.structs import OffsetAndMetadata
 
 from contracts.topics import Topic
-from messaging.broker import Behind, Outgoing, Record, Written
+from messaging.broker import Behind, Outgoing, ReaderBroken, Record, Written
 from messaging.unavailable import Unavailable
 
 #: The protocol's ceiling; naming it lets us start while the broker is away.
@@ -37,6 +37,8 @@ BATCH = 500
 #: So long may an answer wait for a record to come. Each empty one costs every worker three
 #: milliseconds, and one that carries something never waits.
 WAIT_MS = 500
+#: A topic that was made again has another id, which a backlog knows after so many seconds.
+IDS_STAND_SECONDS = 60.0
 #: So much is sent at once even to a reader that lets records gather.
 GATHERED_BYTES = 65_536
 
@@ -204,6 +206,9 @@ class KafkaReader:
                 self._ids = topic_ids(self._servers, self._topics)
             self._finish_joining()
             read = self._consumer.poll(timeout_ms=int(wait_seconds * 1000), max_records=BATCH)
+        except CorruptRecordError as error:
+            # The library would go on with the same batch for ever.
+            raise ReaderBroken("a batch was damaged") from error
         except KafkaError as error:
             raise Unavailable("the broker cannot be read") from error
         # As the broker said with the records; the library knows it for as long as they are ours.
@@ -282,12 +287,18 @@ class KafkaBacklog:
         self._servers = servers
         self._topics = tuple(topics)
         self._ids: dict[str, UUID] = {}
+        self._looked_at = float("-inf")
         self._consumer: KafkaConsumer | None = None
 
     def behind(self, stored: Mapping[tuple[UUID, int], int]) -> Behind:
         """What lies at or behind these stored offsets."""
         try:
             consumer = self._connected()
+            if time.monotonic() - self._looked_at > IDS_STAND_SECONDS:
+                self._ids, self._looked_at = (
+                    topic_ids(self._servers, self._topics),
+                    time.monotonic(),
+                )
             at = self._stored(consumer, stored)
             begins = consumer.beginning_offsets(list(at), timeout_ms=5_000)
             ends = consumer.end_offsets(list(at), timeout_ms=5_000)
@@ -313,7 +324,7 @@ class KafkaBacklog:
 
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
-            self._ids = topic_ids(self._servers, self._topics)
+            self._looked_at = float("-inf")
             self._consumer = KafkaConsumer(
                 bootstrap_servers=self._servers.split(","),
                 api_version=API_VERSION,

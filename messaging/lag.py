@@ -52,7 +52,9 @@ class LagWatch:
         oldest_at = behind.oldest_at
         metrics.LAG.set(0 if oldest_at is None else max(time.time() - oldest_at, 0))
         metrics.LOST.set(sum(behind.lost.values()))
-        self._stalled(self._standing(behind.at, time.monotonic()))
+        # Where records are gone a person has to say that those behind them are read.
+        at = {place: offset for place, offset in behind.at.items() if place not in behind.lost}
+        self._stalled(self._standing(at, time.monotonic()))
         return False
 
     def _standing(self, at: Mapping[Place, int], now: float) -> list[Place]:
@@ -62,7 +64,10 @@ class LagWatch:
             place: before[place] if before.get(place, (-1, now))[0] == offset else (offset, now)
             for place, offset in at.items()
         }
-        return [p for p, (_, since) in self._since.items() if now - since >= STALLED_AFTER_SECONDS]
+        standing = [p for p, (_, at) in self._since.items() if now - at >= STALLED_AFTER_SECONDS]
+        # Whether it helped to tell of them is seen after as long again.
+        self._since |= {place: (at[place], now) for place in standing}
+        return standing
 
     def close(self) -> None:
         """Let go of the network."""

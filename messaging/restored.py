@@ -51,10 +51,14 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
         lost[:] = _lost(conn, records)
         is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
         if lost or is_another:
+            # Rows are locked before the table is, as by everybody who is saying something.
+            work.store.load([parking.parked(work, key, LOST) for key in lost])
             # Whoever has taken a number in the epoch before ends first, and who comes later takes
             # it in the new one: a number of neither would leave a gap.
             conn.execute(text("LOCK TABLE stream IN SHARE ROW EXCLUSIVE MODE"))
-            conn.execute(update(EPOCH).values(epoch=EPOCH.c.epoch + 1))
+            # It may have gone back behind the beginning of its last epoch.
+            begun = max([epoch.epoch, *(one.epoch for one in _envelopes(records))])
+            conn.execute(update(EPOCH).values(epoch=begun + 1))
             conn.execute(delete(STREAM))
             log.error("this database was restored", extra={"count": len(lost)})
         ends = begin | {record.partition: record.offset + 1 for record in records}

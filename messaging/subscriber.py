@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select, text, tuple_, upd
 
 from messaging import cut, heartbeats, metrics
 from messaging.applying import apply_all
-from messaging.broker import Consumer, Record
+from messaging.broker import Consumer, ReaderBroken, Record
 from messaging.fuse import Fuse
 from messaging.holding import Holds
 from messaging.inbox import Failure, Inbox, key_or_place
@@ -52,13 +52,20 @@ class Subscriber:
         self._stalled: frozenset[tuple[str, int]] = frozenset()
         self._hints: dict[tuple[str, int], int] = {}
         self._hinted_at = float("-inf")
+        #: What is at hand was fetched since the poll before this one began.
+        self._fetched_after = self._polled_at = float("-inf")
 
     def step(self) -> bool:
         """Read and apply one batch; True when there was one."""
         self._open_anew_if_stalled()
         held = self._holds.now()
         self._consumer.hold(held)
-        records = [one for one in self._consumer.poll(0.2) if one.topic not in held]
+        self._fetched_after, self._polled_at = self._polled_at, time.monotonic()
+        try:
+            records = [one for one in self._consumer.poll(0.2) if one.topic not in held]
+        except ReaderBroken:
+            self._open_anew()
+            raise
         metrics.LAST_POLL.set_to_current_time()
         reached("batch.polled", records)
         if self._begin_where_stored(records):
@@ -103,6 +110,9 @@ class Subscriber:
         ):
             return
         log.error("the consumer stands still and is made anew")
+        self._open_anew()
+
+    def _open_anew(self) -> None:
         metrics.REOPENED.inc()
         self._consumer.close()
         self._consumer, self._joined = self._open(), []
@@ -169,7 +179,8 @@ class Subscriber:
     def _apply(self, records: Sequence[Record], failing: dict[UUID, Failure]) -> None:
         with self._participant.engine.begin() as conn:
             claimed = self._claim(conn, records)
-            heartbeats.note(conn, claimed)
+            if time.monotonic() - self._fetched_after < heartbeats.NOTED_WITHIN_SECONDS:
+                heartbeats.note(conn, claimed)
             fresh = [record for record in claimed if not heartbeats.is_heartbeat(record)]
             if not fresh:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from contracts.event import Event
 from contracts.intake import ClientDischarged
 from contracts.topics import TOPICS
 from messaging import holding, lag
-from messaging.broker import Outgoing
+from messaging.broker import Outgoing, ReaderBroken, Record
 from messaging.fuse import Blown
 from messaging.lag import LagWatch
 from messaging.subscriber import Subscriber
@@ -133,6 +134,37 @@ def test_a_consumer_that_stands_still_is_made_anew(
     assert before is not consumer._consumer
     story = center.register(facility="south")
     assert "assigned" == story["state"]
+
+
+def test_a_consumer_is_made_anew_once_for_each_time_that_it_stands_still(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = sorted(_consumer(center)._consumer.ours())[0]
+    told: list[object] = []
+    watch = LagWatch(center.matching.engine, Told(time_of_old(), **{partition[0]: 4}), told.append)
+
+    for seconds in (0.0, 31.0, 36.0, 62.0):
+        monkeypatch.setattr(time, "monotonic", lambda now=seconds: now)
+        watch.step()
+
+    assert [[], [(partition[0], 0)], [], [(partition[0], 0)]] == told
+
+
+def test_a_consumer_that_reads_what_is_damaged_is_made_anew(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = _consumer(center)
+    before = consumer._consumer
+
+    def is_damaged(wait_seconds: float) -> list[Record]:
+        raise ReaderBroken
+
+    monkeypatch.setattr(before, "poll", is_damaged)
+    with pytest.raises(ReaderBroken):
+        consumer.step()
+
+    assert before is not consumer._consumer
+    assert "assigned" == center.register(facility="south")["state"]
 
 
 def test_a_consumer_that_moves_on_is_left_alone(center: House) -> None:

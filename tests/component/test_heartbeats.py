@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Connection
@@ -78,6 +79,28 @@ def test_none_is_sent_by_one_who_stood_still_after_looking(
     relay.step()
     center.settle()
     assert [True, True, True] == _heard(center)
+
+
+def test_one_that_lay_here_for_long_is_not_noted(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come behind it meanwhile is not known."""
+    relay, consumer = (center.loops()[n] for n in ("intake relay", "notifications consumer"))
+    center.settle()
+    _forget(center)
+    relay._beaten_at = float("-inf")
+    relay.step()
+    claim = consumer._claim
+
+    def stand_still(conn: Connection, records: Sequence[Record]) -> object:
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+        return claim(conn, records)
+
+    monkeypatch.setattr(consumer, "_claim", stand_still)
+    consumer.step()
+
+    assert [False, False, False] == _heard(center)
 
 
 def test_one_with_more_behind_it_says_nothing(center: House) -> None:

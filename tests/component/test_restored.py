@@ -165,6 +165,24 @@ def test_what_is_said_in_a_new_epoch_comes_after_what_was_said_before(center: Ho
     assert {} == center.violated()
 
 
+def test_no_number_of_an_epoch_that_was_forgotten_is_used_again(center: House) -> None:
+    center.register(facility="south", record_number="R-1")
+    _notice(center, "matching")
+    earlier = keep(center.settings)
+    center.register(facility="south", record_number="R-2", mobile="+15035550199")
+
+    for epoch in (2, 3):
+        _go_back(center, "matching", earlier)
+        with center.matching.engine.begin() as conn:
+            conn.execute(text("UPDATE epoch SET epoch = 1"))
+        assert _notice(center, "matching")
+        center.settle()
+        assert epoch == _epoch(center, "matching")
+
+    for service in ("intake", "notifications"):
+        assert [] == parking.listed(center.participants[service])
+
+
 def test_a_relay_that_fails_at_once_lets_another_publish(
     center: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from kafka.errors import KafkaTimeoutError
+from kafka.record.default_records import DefaultRecordBatch
 
 from contracts.topics import Topic
 from deploy.local.ports import free_ports
-from messaging.broker import Consumer, Outgoing, Producer, Record, Written
+from messaging.broker import Consumer, Outgoing, Producer, ReaderBroken, Record, Written
 from messaging.kafka import (
     KafkaBacklog,
     KafkaReader,
@@ -259,6 +260,25 @@ def test_asking_a_kafka_that_is_away_leaves_no_thread_behind(
         asked(f"127.0.0.1:{port}")
 
     assert set() == set(threading.enumerate()) - before
+
+
+def test_a_reader_that_was_given_what_is_damaged_has_to_be_made_anew(
+    engines: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library would go on with the same batch for ever, and never return."""
+    servers, topic = engines["KAFKA_SERVERS"], f"suite-{uuid4().hex[:12]}"
+    made = Topic(name=topic, publisher="suite", partitions=1, retention_ms=3_600_000, because="-")
+    ensure_topics(servers, [made], 1)
+    writer, reader = KafkaWriter(servers, "suite"), KafkaReader(servers, f"{topic}-g", [topic])
+    writer.send(_records(topic, 1))
+    monkeypatch.setattr(DefaultRecordBatch, "validate_crc", lambda batch: False)
+
+    with pytest.raises(ReaderBroken):
+        for _ in range(50):
+            reader.poll(0.2)
+
+    reader.close()
+    writer.close()
 
 
 def test_a_kafka_that_is_away_is_unavailable_within_seconds() -> None:
