@@ -104,4 +104,4 @@ def _settle(work: Work, asked: Any, found: list[Lying] | None) -> Iterable[Event
     others = set(work.conn.execute(taken).scalars()) if ids else set()
     mine = next((one for one in found or () if one.provider_id not in others), None)
     if mine is not None:
-        yield from apply_receipt(work, row, mine.status, mine.provider_id, "")
+        yield from apply_receipt(work, row, mine.status, mine.provider_id, mine.code)

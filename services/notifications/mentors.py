@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -153,12 +153,15 @@ class MentorDesk:
     def record(self, mentor_id: UUID, assignment_id: UUID, contact: Contact, *, once: UUID) -> None:
         """The mentor was in touch, or tried to be; raises ``NotTheirs`` or ``NoRoute``.
 
-        ``once`` is the form's own id: a double click records one contact.
+        ``once`` is the form's own id: a double click records one contact, and what was changed
+        before it was sent again is another.
         """
+        said = (contact.way, str(contact.talked), str(contact.happened_at), contact.next_step)
+        record_id = uuid5(once, "/".join((str(assignment_id), *said)))
 
         def command(work: Work) -> Iterator[Event]:
             assignment, _ = _own(work, mentor_id, assignment_id)
-            if not _keep_contact(work, assignment, contact, once):
+            if not _keep_contact(work, assignment, contact, record_id):
                 return
             if contact.talked:
                 # Matching says the same in a moment; the page shows it at once.

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, func, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, update
 
 from contracts.event import Event
 from contracts.matching import MentorContact
@@ -35,7 +35,7 @@ from messaging.parking import goes_on
 from messaging.points import reached
 from messaging.rows import among, among_given, ask_together, update_many
 from messaging.sealing import to_json
-from messaging.unavailable import is_away
+from messaging.unavailable import AnotherDatabase, is_away
 from messaging.work import Participant, Work
 from services.notifications import metrics
 from services.notifications.channels import Channel, ChannelFactory, Letter, Outcome
@@ -97,6 +97,15 @@ _LOCKED = (
     .where(among_given(MESSAGE.c.id))
     .order_by(MESSAGE.c.id)
     .with_for_update()
+)
+
+#: As leases that have run out, of what was leased by attempts that the database does not know.
+_LEASE_AGAIN = text(
+    "UPDATE message SET state = 'leased', attempts = given.attempts,"
+    " lease_until = clock_timestamp()"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[])) AS given(id, attempts)"
+    " WHERE message.id = given.id AND message.state = 'planned'"
+    " AND message.attempts < given.attempts"
 )
 
 
@@ -460,12 +469,23 @@ class Sender:
             try:
                 self._write(results)
                 return
+            except AnotherDatabase:
+                # Nothing can be said in it now. Whoever begins anew finds leases that ran out.
+                self._lease_again(results)
+                raise
             except Exception as error:
                 given_up = self._closing.is_set() or time.clock_gettime(_UPTIME) >= ends
                 if given_up or not is_away(error):
                     raise
             self._closing.wait(pause)
             pause = min(2 * pause, 5.0)
+
+    def _lease_again(self, results: list[tuple[Leased, Outcome]]) -> None:
+        """A database that went back has forgotten these leases, and would send what was sent."""
+        rows = [one.row for one, _ in results]
+        given = {"ids": [row.id for row in rows], "attempts": [row.attempts for row in rows]}
+        with self.participant.engine.begin() as conn:
+            conn.execute(_LEASE_AGAIN, given)
 
     def _write(self, results: list[tuple[Leased, Outcome]]) -> None:
         def command(work: Work) -> Iterator[Event]:

@@ -644,6 +644,9 @@ class Store:
         """Whether the last welcome that was meant for them may have reached them, or is to."""
         if self.planned(person_id=person_id, purpose="first"):
             return True
+        if any((one.person_id, one.purpose) == (person_id, "first") for one in self._new):
+            # The last was planned, and withdrawn again, by this very work.
+            return False
         return bool(self._conn.execute(_WELCOMED, {"id": person_id}).scalar_one())
 
     def look_before_leaving(

@@ -55,6 +55,17 @@ def _ask(center: House, network: Answering, **later: float) -> None:
     center.settle()
 
 
+def test_a_text_that_lies_there_as_refused_for_a_stop_ends_every_channel(center: House) -> None:
+    _first_is_unconfirmed(center)
+    refused = Lying(provider_id="SM-1", status="failed", code="21610")
+
+    _ask(center, Answering({(CLIENT, _words(center)): [refused]}), minutes=1)
+
+    assert ("failed", "receipt_21610") == (_first(center).state, _first(center).reason)
+    firsts = "SELECT channel FROM message WHERE purpose = 'first'"
+    assert ["sms"] == [row.channel for row in center.rows("notifications", firsts)]
+
+
 def _words(center: House) -> str:
     return center.network.to(CLIENT)[0]
 

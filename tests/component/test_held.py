@@ -386,6 +386,23 @@ def test_a_client_is_welcomed_once_whatever_becomes_of_their_discharges(
     assert 1 == len(center.rows("notifications", welcomes))
 
 
+def test_whoever_returns_is_welcomed_though_custody_came_and_went_in_one_batch(
+    center: House,
+) -> None:
+    before = center.register(facility="south")
+    center.api("south").post(f"/api/discharges/{before['id']}/cancel")
+    center.settle()
+    later = center.clock.now().isoformat()
+
+    for reason in ("other", "incarcerated", "other"):
+        visit = {"visit_number": "V-2", "discharged_at": later, "reason": reason}
+        center.register_only(facility="south", **visit)
+    center.settle()
+
+    welcomes = "SELECT id FROM message WHERE purpose = 'first' AND state = 'handed_over'"
+    assert 2 == len(center.rows("notifications", welcomes))
+
+
 def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_released(
     center: House,
 ) -> None:

@@ -427,6 +427,18 @@ def test_a_double_click_records_one_contact(center: House) -> None:
     assert 1 == len(center.rows("notifications", said))
 
 
+def test_a_form_that_is_sent_again_with_something_else_in_it_is_noted(center: House) -> None:
+    assigned(center)
+    browser, path = visiting(center)
+
+    for talked in ("no", "yes"):
+        post(browser, f"{path}/contact", **contact(talked=talked))
+    center.settle()
+
+    assert 2 == len(center.rows("notifications", "SELECT id FROM contact_record"))
+    assert ["in_contact"] == [r.state for r in center.rows("intake", "SELECT state FROM discharge")]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

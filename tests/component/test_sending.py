@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from contracts.envelope import Envelope, to_headers
 from messaging.broker import Outgoing
-from messaging.unavailable import Unavailable
+from messaging.unavailable import AnotherDatabase, Unavailable
 from services.notifications import sender
 from services.notifications.channels import Letter, Outcome
 from tests.house import House, RecordingChannel, a_discharge
@@ -319,6 +319,29 @@ def test_what_was_sent_is_not_sent_again_when_its_lease_is_forgotten(
 
     assert "handed_over" == _first(center)[0]
     assert 1 == len(center.network.to(CLIENT))
+
+
+def test_what_was_sent_is_asked_about_when_another_database_has_forgotten_its_lease(
+    center: House,
+) -> None:
+    center.sender.is_busy = True
+    _plan_first(center)
+    [leased] = center.sender._lease()
+    forgets = "UPDATE message SET state = 'planned', attempts = 0, lease_until = NULL"
+    accepted = Outcome(kind="accepted", phase="answer", provider_id="SM-1")
+    with center.notifications.engine.begin() as conn:
+        conn.execute(text(forgets))
+        conn.execute(text("UPDATE epoch SET system = 1, timeline = 1"))
+
+    try:
+        with pytest.raises(AnotherDatabase):
+            center.sender._record([(leased, accepted)])
+    finally:
+        with center.notifications.engine.begin() as conn:
+            conn.execute(text("UPDATE epoch SET system = NULL, timeline = NULL"))
+    center.sender._expire()
+
+    assert ("unconfirmed", "lease_expired") == _first(center)
 
 
 def test_a_lease_that_ran_out_hands_nothing_over(

@@ -43,10 +43,11 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Lying:
-    """A text that lies in a network: its id there, and how far it came."""
+    """A text that lies in a network: its id there, how far it came, and what was wrong with it."""
 
     provider_id: str
     status: str
+    code: str = ""
 
 
 class Asked(Protocol):

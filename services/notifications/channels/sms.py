@@ -64,7 +64,11 @@ class TwilioChannel:
         if not isinstance(found, list):
             return None
         return [
-            Lying(provider_id=one["sid"], status=one["status"])
+            Lying(
+                provider_id=one["sid"],
+                status=one["status"],
+                code=str(one.get("error_code") or ""),
+            )
             for one in reversed(found)
             if isinstance(one, dict) and one.get("body") == text
         ]
