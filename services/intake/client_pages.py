@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -9,7 +10,7 @@ from flask import Blueprint, Response, request
 from hosting.pages import see
 from hosting.sign_in import needs_role
 from services.intake import entry_form
-from services.intake.commands import Desk, NoSuchThing
+from services.intake.commands import Desk, NoSuchThing, mark_of
 from services.intake.domain import Facility, Person
 from services.intake.entry_pages import agreements
 from services.intake.finding import MOST, find
@@ -134,13 +135,20 @@ def _add_contact(pages: Blueprint, desk: Desk) -> None:
     def correct(discharge_id: str) -> Response | tuple[str, int]:
         facility, person, before = _client(desk, discharge_id)
         kept = frozenset(before) & set(request.form.getlist("agreed"))
+        saw = request.form.get("seen", "")
         contact, consents = entry_form.admission_of(
             request.form, facility, desk.participant.now(), person.record_number, keeping=kept
         )
         try:
             bodies = entry_form.read_admission(contact, consents)
             gone = tuple(n for n in ("mobile", "email", "safe_hours") if n not in contact)
-            desk.admit(facility, *bodies, deleted=gone, keeping=kept)
+            desk.admit(
+                facility,
+                *bodies,
+                deleted=gone,
+                keeping=kept,
+                seen=lambda known, _, agreed: saw in ("", _mark(desk, known, agreed)),
+            )
         except entry_form.NOT_TAKEN as error:
             wrong = entry_form.errors_of(error)
             return _contact(desk, discharge_id, request.form, wrong), 422
@@ -159,7 +167,12 @@ def _contact(desk: Desk, discharge_id: str, typed: Any, errors: entry_form.Error
         agreements=agreements(facility),
         methods=METHODS,
         errors=errors,
+        seen=_mark(desk, person, agreed),
     )
+
+
+def _mark(desk: Desk, person: Person, agreed: Iterable[str]) -> str:
+    return mark_of(desk.tokens, person, sorted(agreed))
 
 
 def _add_endings(pages: Blueprint, desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from contracts.intake import (
     OutreachStopped,
 )
 from contracts.sealed import PURPOSES, Destroyed
-from contracts.wire import dump
+from contracts.wire import dump, written
 from hosting.database import reading
 from messaging import audit, releasing
 from messaging.sealing import SearchTokens
@@ -67,6 +67,10 @@ class Refused(Exception):
     """A request that cannot be granted; ``args`` are the field and the remedy."""
 
 
+#: Whether a form was made from what is known now: of the client, of each discharge, and agreed.
+Seen = Callable[[Person, Mapping[UUID, Details], Collection[str]], bool]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
     """What became of a registration."""
@@ -104,13 +108,14 @@ class Desk:
         answer_key: tuple[str, str] | None = None,
         deleted: tuple[str, ...] = (),
         unusable: tuple[str, ...] = (),
+        seen: Seen | None = None,
     ) -> Accepted:
         """Store a discharge, new or updated, and let support begin when nothing holds it.
 
         ``answer_key`` is a token of the caller's key and one of what was asked: the same pair
         gets the same answer again. ``deleted`` names what a feed says is no longer known, and
         ``unusable`` the fields that it filled with what cannot be, for the story to tell. Raises
-        ``Refused`` when the key came with something else.
+        ``Refused`` when the key came with something else, or what was ``seen`` has changed.
         """
         client_id = self._client_id(facility, body.record_number)
         accepted: list[Accepted] = []
@@ -122,7 +127,7 @@ class Desk:
                 if before is not None:
                     accepted.append(_again(before, answer_key[1]))
                     return
-            visit = _Visit(work, self.tokens, facility, client_id)
+            visit = _Visit(work, self.tokens, facility, client_id, seen)
             yield from visit.register(body, deleted, unusable)
             accepted.append(visit.accepted())
             if answer_key is not None:
@@ -150,15 +155,15 @@ class Desk:
         *,
         deleted: tuple[str, ...] = (),
         keeping: frozenset[str] = frozenset(),
+        seen: Seen | None = None,
     ) -> UUID:
         """Note how a client is reached and all that they agree to, before they leave or after.
 
-        ``keeping`` names the channels whose consent stays as it was given.
+        ``keeping`` names the channels whose consent stays as it was given. Raises ``Refused`` when
+        what was ``seen`` has changed.
         """
-        given = _deleted(deleted) | _given(contact, Person)
-        return self._learn(
-            facility, contact.record_number, given, consents.consents, keeping=keeping
-        )
+        given, number = _deleted(deleted) | _given(contact, Person), contact.record_number
+        return self._learn(facility, number, given, consents.consents, keeping=keeping, seen=seen)
 
     def stop_outreach(self, facility: Facility, record_number: str) -> None:
         """A client wants no more automated messages; the mentor and the consents stay."""
@@ -260,12 +265,13 @@ class Desk:
         consents: Consents | None = None,
         *,
         keeping: frozenset[str] = frozenset(),
+        seen: Seen | None = None,
     ) -> UUID:
         client_id = self._client_id(facility, record_number)
         known: list[UUID] = []
 
         def command(work: Work) -> Iterator[Event]:
-            visit = _Visit(work, self.tokens, facility, client_id)
+            visit = _Visit(work, self.tokens, facility, client_id, seen)
             changed = visit.know(record_number, given)
             known.append(visit.client_id)
             if consents is not None:
@@ -292,9 +298,15 @@ class _Visit:
     """One command about one client, in its transaction."""
 
     def __init__(
-        self, work: Work, tokens: SearchTokens, facility: Facility, client_id: UUID
+        self,
+        work: Work,
+        tokens: SearchTokens,
+        facility: Facility,
+        client_id: UUID,
+        seen: Seen | None = None,
     ) -> None:
         self._work = work
+        self._seen = seen
         self._tokens = tokens
         self._facility = facility
         self._client_id = client_id
@@ -329,6 +341,10 @@ class _Visit:
         work.store.load_clients([self._client_id])
         self._details = store.details_of(work, self._client_id)
         self._agreed = store.agreements(work.conn, self._client_id)
+        if self._seen and not self._seen(known.person, self._details, self._agreed):
+            raise Refused(
+                "seen", "Somebody has changed this meanwhile. Look at it, and save again."
+            )
         self._person = updated(known.person, dict(given))
         if self._person != known.person:
             store.update_client(work, self._client_id, self._person)
@@ -626,6 +642,11 @@ class _Visit:
             wants_gender=person.wants_gender,
             wants_age_band=person.wants_age_band,
         )
+
+
+def mark_of(tokens: SearchTokens, *known: Any) -> str:
+    """What a form was made from, so that it is not saved over what has come since."""
+    return tokens.token("seen", *(written(one).decode() for one in known))
 
 
 def _expect_placing(work: Work, discharge: Discharge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from hosting.sign_in import needs_role
 from hosting.typed_days import boxes_of
 from services.intake import entry_form
 from services.intake.bodies import DischargeBody, read_body
-from services.intake.commands import Desk, NoSuchThing
+from services.intake.commands import Desk, NoSuchThing, mark_of
 from services.intake.domain import HIGH_RISK_FLAGS, REASONS, Details, Facility, Person
 from services.intake.finding import same_person
 from services.intake.page_parts import (
@@ -109,8 +110,15 @@ def _add_correction(pages: Blueprint, desk: Desk) -> None:
         facility, person, details = _known(desk, discharge_id)
         now, by = desk.participant.now(), str(g.who.account_id)
         typed, gone = entry_form.correction_of(request.form, facility, now, person, details)
+        saw, mine = request.form.get("seen", ""), id_in(discharge_id)
         try:
-            desk.register(facility, read_body(DischargeBody, typed), caller=by, deleted=gone)
+            desk.register(
+                facility,
+                read_body(DischargeBody, typed),
+                caller=by,
+                deleted=gone,
+                seen=lambda known, of, _: saw in ("", _mark(desk, known, of[mine])),
+            )
         except entry_form.NOT_TAKEN as error:
             wrong = entry_form.errors_of(error)
             return _correction(desk, discharge_id, request.form, wrong), 422
@@ -130,8 +138,14 @@ def _correction(desk: Desk, discharge_id: str, typed: Any, errors: entry_form.Er
         chosen=(lambda name: getattr(details, name)) if known else typed.getlist,
         boxes=boxes_of(shown, ("born_on", "discharged_at")),
         errors=errors,
+        seen=_mark(desk, person, details),
         **_CHOICES,
     )
+
+
+def _mark(desk: Desk, person: Person, details: Details) -> str:
+    """Of what the form is made from; what holds a discharge is looked at anew all the time."""
+    return mark_of(desk.tokens, person, replace(details, held=()))
 
 
 def _known(desk: Desk, discharge_id: str) -> tuple[Facility, Person, Details]:

@@ -153,6 +153,31 @@ def test_what_is_no_longer_ticked_no_longer_helps(center: House) -> None:
     assert 404 == center.browser("clerk", "south").get(f"{where}/correct").status_code
 
 
+@pytest.mark.parametrize("form", ["correct", "contact"])
+def test_a_form_is_not_saved_over_what_has_come_since_it_was_opened(
+    center: House, form: str
+) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered(agreed=["text"])).location
+
+    def opened() -> str:
+        shown = clerk.get(f"{where}/{form}").get_data(as_text=True)
+        return re.findall(r'name="seen" value="(\w+)"', shown)[0]
+
+    def save(seen: str) -> int:
+        typed = entered(agreed=["text"], wishes="Quiet", mobile="503 555 0123", method="written")
+        return post(clerk, f"{where}/{form}", **typed, seen=seen).status_code
+
+    before = opened()
+    news = {"correct": {"reason": "incarcerated"}, "contact": {"mobile": "503 555 0188"}}[form]
+    other = center.browser("clerk")
+    assert 303 == post(other, f"{where}/{form}", **entered(agreed=["text"], **news)).status_code
+    center.settle()
+
+    assert 422 == save(before)
+    assert 303 == save(opened())
+
+
 def test_contact_is_corrected_and_unsent_messages_follow(center: House) -> None:
     clerk = center.browser("clerk")
     where = post(clerk, "/discharges/new", **entered(agreed=["text"])).location

@@ -634,10 +634,12 @@ def _email(segments: _Segments) -> str:
 
 
 def _none_usable(segments: _Segments, telecoms: list[_Telecom]) -> str:
+    # What is deleted is so whatever stands beside it; what is for work never was the client's own.
+    if any(segments.text("PID", field) == _NULL for field in (13, 40)):
+        return _NULL
     if telecoms:
         raise _Unusable(*(telecom.place for telecom in telecoms))
-    is_deleted = any(segments.text("PID", field) == _NULL for field in (13, 14, 40))
-    return _NULL if is_deleted else ""
+    return ""
 
 
 def _phone_rank(line: _Telecom) -> int | None:

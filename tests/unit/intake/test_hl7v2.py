@@ -642,6 +642,18 @@ def test_the_null_of_hl7_is_a_value_that_was_deleted() -> None:
     assert () == message.ignored
 
 
+def test_a_number_is_deleted_whatever_stands_beside_it_for_work() -> None:
+    message = reading(a_discharge(person={13: '""', 14: "(503)555-0100^WPN^PH"}))
+
+    assert {"mobile", "email"} == set(message.deleted)
+
+
+def test_a_number_for_work_that_is_deleted_was_not_the_clients_own() -> None:
+    message = reading(a_discharge(person={13: "(503)555-0123^PRN^CP", 14: '""'}))
+
+    assert ("+15035550123", ()) == (message.values["mobile"], message.deleted)
+
+
 def test_a_deleted_part_of_a_name_is_left_out() -> None:
     assert {"given": "Sam"} == reading(a_discharge(person={5: '""^Sam'})).values["name"]
 
