@@ -113,20 +113,25 @@ class Keyring:
         """The purposes that this service can open."""
         return frozenset(self._private)
 
-    def make(self, persons: Iterable[UUID]) -> None:
+    def make(self, persons: Iterable[UUID]) -> dict[tuple[str, UUID], _Key]:
         """Make every purpose's key for these persons, committed before this returns.
 
-        A person that has keys already keeps them.
+        A person that has keys already keeps them; the keys of those who had none.
         """
         people = list(persons)
         made: dict[str, Any] = {"persons": people, "versions": [_VERSION] * len(people)}
+        keys: dict[tuple[str, UUID], _Key] = {}
         for purpose in PURPOSES:
             rows = [self._fresh(purpose, person) for person in people]
             made[f"publics_{purpose}"] = [public for public, _ in rows]
             made[f"wraps_{purpose}"] = [wrapped for _, wrapped in rows]
+            for person, (public, wrapped) in zip(people, rows, strict=True):
+                own = wrapped if purpose in self.opens else None
+                keys[purpose, person] = _Key(public=public, wrapped=own, destroyed=False)
         with self._engine.connect() as conn:
             conn.execute(_MAKE, made)
         reached("keys.made")
+        return keys
 
     def destroy(self, persons: Iterable[UUID]) -> int:
         """Destroy these persons' keys but for ``record``, for good; how many were there still.
@@ -206,6 +211,10 @@ class KeyView:
                 missing.setdefault(purpose, set()).add(person)
         if missing:
             self._keys |= self._keyring.fetch(missing)
+
+    def make(self, person: UUID) -> None:
+        """Make the keys of somebody of whom nobody knows yet; they need not be read."""
+        self._keys |= self._keyring.make([person])
 
     def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
         """Seal a dataclass or what is JSON-able; nothing is kept where the key is destroyed."""

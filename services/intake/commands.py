@@ -25,7 +25,7 @@ from contracts.intake import (
     FacilityPeople,
     OutreachStopped,
 )
-from contracts.sealed import PURPOSES, Destroyed
+from contracts.sealed import Destroyed
 from contracts.wire import dump, written
 from hosting.database import reading
 from messaging import audit, releasing
@@ -117,7 +117,6 @@ class Desk:
         ``unusable`` the fields that it filled with what cannot be, for the story to tell. Raises
         ``Refused`` when the key came with something else, or what was ``seen`` has changed.
         """
-        client_id = self._client_id(facility, body.record_number)
         accepted: list[Accepted] = []
 
         def command(work: Work) -> Iterator[Event]:
@@ -127,7 +126,7 @@ class Desk:
                 if before is not None:
                     accepted.append(_again(before, answer_key[1]))
                     return
-            visit = _Visit(work, self.tokens, facility, client_id, seen)
+            visit = _Visit(work, self.tokens, facility, seen)
             yield from visit.register(body, deleted, unusable)
             accepted.append(visit.accepted())
             if answer_key is not None:
@@ -167,10 +166,9 @@ class Desk:
 
     def stop_outreach(self, facility: Facility, record_number: str) -> None:
         """A client wants no more automated messages; the mentor and the consents stay."""
-        client_id = self._client_id(facility, record_number)
 
         def command(work: Work) -> Iterable[Event]:
-            visit = _Visit(work, self.tokens, facility, client_id)
+            visit = _Visit(work, self.tokens, facility)
             visit.know(record_number, {})
             return (visit.reached_no_more(),)
 
@@ -267,11 +265,10 @@ class Desk:
         keeping: frozenset[str] = frozenset(),
         seen: Seen | None = None,
     ) -> UUID:
-        client_id = self._client_id(facility, record_number)
         known: list[UUID] = []
 
         def command(work: Work) -> Iterator[Event]:
-            visit = _Visit(work, self.tokens, facility, client_id, seen)
+            visit = _Visit(work, self.tokens, facility, seen)
             changed = visit.know(record_number, given)
             known.append(visit.client_id)
             if consents is not None:
@@ -283,16 +280,6 @@ class Desk:
         self.participant.transact(command)
         return known[-1]
 
-    def _client_id(self, facility: Facility, record_number: str) -> UUID:
-        """The client of this record number, or the id of one to be; their keys are made first."""
-        token = self.tokens.token("record", str(facility.id), record_number.strip())
-        with reading(self.participant.engine) as conn:
-            client_id = store.client_id_of(conn, facility.id, token)
-        if client_id is None:
-            client_id = uuid4()
-            self.participant.keyring.make([client_id])
-        return client_id
-
 
 class _Visit:
     """One command about one client, in its transaction."""
@@ -302,14 +289,13 @@ class _Visit:
         work: Work,
         tokens: SearchTokens,
         facility: Facility,
-        client_id: UUID,
         seen: Seen | None = None,
     ) -> None:
         self._work = work
         self._seen = seen
         self._tokens = tokens
         self._facility = facility
-        self._client_id = client_id
+        self._client_id = uuid4()
         self._person = Person(record_number="")
         self._died = False
         self._discharge_id: UUID | None = None
@@ -318,22 +304,20 @@ class _Visit:
 
     @property
     def client_id(self) -> UUID:
-        """Whose visit it is; somebody else may have made the client known first."""
+        """Whose visit it is: of a client to be, until it is looked who they are."""
         return self._client_id
 
     def know(self, record_number: str, given: Mapping[str, Any]) -> bool:
         """Lock the client, or make them known; True when what is known of them changed."""
         work, number = self._work, record_number.strip()
         token = self._tokens.token("record", str(self._facility.id), number)
-        # A client to be was given keys; their rows need the public half of each.
-        work.keys.need((purpose, self._client_id) for purpose in PURPOSES)
         known = store.lock_client(work, self._facility.id, token)
         if known is None:
+            work.keys.make(self._client_id)
             self._person = updated(Person(record_number=number), dict(given))
             store.insert_client(work, self._client_id, self._facility.id, token, self._person)
             self._be_found()
             return True
-        # Somebody else may have made the client known since the id was chosen.
         self._client_id = known.id
         if isinstance(known.person, Destroyed):
             raise Refused("record_number", "This client's data was erased on request.")

@@ -37,9 +37,16 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from contracts.event import Event
-from contracts.sealed import Destroyed, Sealed
+from contracts.sealed import PURPOSES, Destroyed, Sealed
 from contracts.wire import load as load_wire
-from messaging.rows import NOTHING, among_given, insert_many, update_many, upsert_many
+from messaging.rows import (
+    NOTHING,
+    among_given,
+    ask_together,
+    insert_many,
+    update_many,
+    upsert_many,
+)
 from messaging.sealing import from_json, to_json
 from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
 
@@ -225,7 +232,6 @@ _LOCKED = (
 _OF_RECORD = and_(
     CLIENT.c.facility_id == bindparam("facility"), CLIENT.c.record_token == bindparam("record")
 )
-_CLIENT_ID = select(CLIENT.c.id).where(_OF_RECORD)
 _CLIENT_LOCKED = (
     select(CLIENT.c.id, CLIENT.c.person, CLIENT.c.died_at).where(_OF_RECORD).with_for_update()
 )
@@ -417,13 +423,6 @@ class Store:
         insert_many(self._conn, STEP, self._steps)
 
 
-def client_id_of(conn: Any, facility_id: UUID, record_token: str) -> UUID | None:
-    """The client of a record number, if there is one."""
-    record = {"facility": facility_id, "record": record_token}
-    found: UUID | None = conn.execute(_CLIENT_ID, record).scalar()
-    return found
-
-
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """A client whose row is locked."""
@@ -436,9 +435,11 @@ class Known:
 def lock_client(work: Work, facility_id: UUID, record_token: str) -> Known | None:
     """The client of a record number, opened, if there is one; their row stays locked."""
     record = {"facility": facility_id, "record": record_token}
-    row = work.conn.execute(_CLIENT_LOCKED, record).first()
-    if row is None:
+    [rows] = ask_together(work.conn, (_CLIENT_LOCKED, record))
+    if not rows:
         return None
+    [row] = rows
+    work.keys.need((purpose, row.id) for purpose in PURPOSES)
     person = work.open_as(Person, from_json(row.person))
     return Known(id=row.id, person=person, died=row.died_at is not None)
 
