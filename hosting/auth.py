@@ -63,6 +63,12 @@ def open_to_all(reason: str) -> Callable[[View], View]:
     return mark
 
 
+def is_secure() -> bool:
+    """Whether people reach us by TLS, which ends in front of us: cookies go by it alone."""
+    asked = request.headers.get("X-Forwarded-Proto", request.scheme)
+    return asked == "https" or bool(current_app.config["SESSION_COOKIE_SECURE"])
+
+
 def form_token_of(secret: str) -> str:
     """What a form of the session with this secret carries; another site cannot know it."""
     return hmac.new(secret.encode(), b"form", hashlib.sha256).hexdigest()

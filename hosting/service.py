@@ -76,6 +76,7 @@ class Foundation:
             access=self.access,
             metrics_port=self.settings.web_metrics_port,
             blueprints=blueprints,
+            is_secure=self.settings.public_url.startswith("https:"),
         )
 
     def run_worker(

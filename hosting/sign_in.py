@@ -18,7 +18,7 @@ from flask import Blueprint, Response, current_app, g, make_response, request
 from sqlalchemy import Engine
 
 from hosting.accounts import Accounts, SignedIn, nobodys_hash, signed_in
-from hosting.auth import form_token_of, open_to_all
+from hosting.auth import form_token_of, is_secure, open_to_all
 from hosting.moments import told
 from hosting.pages import render, see
 from hosting.problems import Problem
@@ -181,9 +181,7 @@ def _let_in(secret: str) -> Response:
         response = make_response(_again(_next(), typed, form_token_of(secret)))
     else:
         response = see(_next())
-    # The front door ends TLS and says how it was asked.
-    is_secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
-    response.set_cookie(COOKIE, secret, httponly=True, samesite="Lax", secure=is_secure, path="/")
+    response.set_cookie(COOKIE, secret, httponly=True, samesite="Lax", secure=is_secure(), path="/")
     return response
 
 
@@ -191,7 +189,8 @@ def _next() -> str:
     """Where somebody wanted to go: a page of this host, never another one."""
     wanted = request.values.get("next", "/")
     is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\"))
-    return wanted if is_ours else "/"
+    # Browsers and libraries drop tabs and the like, and a slash behind one leads elsewhere.
+    return wanted if is_ours and wanted.isprintable() else "/"
 
 
 def _ask() -> Response | tuple[str, int]:

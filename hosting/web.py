@@ -51,11 +51,16 @@ def make_app(
     access: Engine,
     metrics_port: int,
     blueprints: Iterable[Blueprint],
+    is_secure: bool = False,
 ) -> Flask:
-    """An app with the service's blueprints under its prefix."""
+    """An app with the service's blueprints under its prefix.
+
+    ``is_secure``: whether people reach it by TLS, whatever the front door is told of that.
+    """
     app = Flask(name, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["SESSION_COOKIE_SECURE"] = is_secure
     app.extensions["access"] = access
     for blueprint in blueprints:
         app.register_blueprint(blueprint, url_prefix=prefix + (blueprint.url_prefix or ""))
@@ -103,6 +108,8 @@ def _add_requests(app: Flask) -> None:
         response.headers.setdefault("Content-Security-Policy", policy)
         for header, value in _HEADERS.items():
             response.headers.setdefault(header, value)
+        if app.config["SESSION_COOKIE_SECURE"]:
+            response.headers.setdefault("Strict-Transport-Security", _ONLY_BY_TLS)
         route = request.url_rule.rule if request.url_rule else "none"
         metrics.REQUESTS.labels(
             method=request.method if request.method in _METHODS else "other",
@@ -112,6 +119,8 @@ def _add_requests(app: Flask) -> None:
         return response
 
 
+#: For a year, as is usual.
+_ONLY_BY_TLS = "max-age=31536000"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from flask import Blueprint, Response, g, request, url_for
 
-from hosting.auth import open_to_all
+from hosting.auth import is_secure, open_to_all
 from hosting.pages import see as see_path
 from messaging.sealing import SearchTokens
 from messaging.work import Participant, Work
@@ -132,10 +132,8 @@ def add_door(pages: Blueprint, door: Door) -> None:
         if opened.assignment is None:
             return note("no_route" if opened.outcome == "no_route" else "over"), 410
         response = see("messages.person", assignment_id=opened.assignment.id)
-        # The front door ends TLS and says how it was asked.
-        is_secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
         response.set_cookie(
-            COOKIE, secret, httponly=True, samesite="Strict", secure=is_secure, path="/messages"
+            COOKIE, secret, httponly=True, samesite="Strict", secure=is_secure(), path="/messages"
         )
         return response
 

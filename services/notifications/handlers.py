@@ -166,7 +166,8 @@ class Handlers:
         """A mentor's route, state and contact as they now stand."""
         contact = opened(event.contact)
         if contact is None:
-            return ()
+            return
+        known = work.store.persons.get(event.mentor_id)
         work.store.put(
             Person(
                 id=event.mentor_id,
@@ -176,10 +177,14 @@ class Handlers:
                 route=event.route,
                 route_ends_on=event.route_ends_on,
                 contact=contact,
-                **self._tokens_of(contact, work.store.persons.get(event.mentor_id)),
+                **self._tokens_of(contact, known),
             )
         )
-        return ()
+        before = known.contact if known is not None else None
+        if before is not None and (
+            before.mobile not in (None, contact.mobile) or before.email not in (None, contact.email)
+        ):
+            yield from mentors.shut_out(work, event.mentor_id)
 
     def mentor_erased(self, event: MentorErased, work: Work) -> Iterable[Event]:
         """Nothing is written to them any more, and nothing leads to them."""

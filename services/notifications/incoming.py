@@ -64,7 +64,7 @@ class Desk:
 
     def unsubscribed(self, email_token: str) -> None:
         """Somebody pressed the button that ends e-mail."""
-        self._received("email", email_token, "STOP", f"unsubscribe/{email_token}/{uuid4()}")
+        self._received("email", email_token, "STOP", f"unsubscribe/{uuid4()}")
 
     def _received(self, channel: str, token: str, words: str, provider_id: str) -> None:
         with self.participant.engine.connect() as conn:

@@ -94,6 +94,7 @@ def _email(settings: NotificationsSettings) -> Channel:
         sender=settings.mail_from,
         user=settings.smtp_user,
         password=settings.smtp_password,
+        in_clear=settings.mode != "live",
     )
 
 

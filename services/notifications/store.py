@@ -345,7 +345,9 @@ _THEIR_FACILITIES = select(FACILITY).where(
     FACILITY.c.id.in_(select(PERSON.c.facility_id).where(among_given(PERSON.c.id)))
 )
 _STOPPED = select(STOPPED_ADDRESS.c.token).where(among_given(STOPPED_ADDRESS.c.token))
-_CARDS = select(CARD.c.assignment_id, CARD.c.id).where(among_given(CARD.c.assignment_id))
+_CARDS = select(CARD.c.assignment_id, CARD.c.id).where(
+    among_given(CARD.c.assignment_id), CARD.c.ended_at.is_(None)
+)
 _HELLOS = select(HELLO).where(among_given(HELLO.c.mentor_id))
 _QUESTIONS_AT_HAND = select(QUESTION).where(
     or_(

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from services.roles import ROLES
-from tests.house import House
+from tests.house import DEMO, House
 
 CLIENT, JO, JO_MAIL = "+15035550123", "+15035550101", "jo@peers.example.org"
 LUZ, LUZ_MAIL = "+15035550102", "luz@peers.example.org"
@@ -412,6 +412,21 @@ def test_they_cannot_have_talked_before_they_knew_of_each_other(center: House) -
 
     row = center.rows("matching", "SELECT assigned_at, contact_at FROM assignment")[0]
     assert row.assigned_at == row.contact_at
+
+
+def test_whoever_has_an_address_that_was_the_mentors_sees_nothing_more(center: House) -> None:
+    """The link and the code went there; a person calls the mentor about each client."""
+    assigned(center)
+    browser, path = visiting(center)
+    read(browser, path)
+    roster = (DEMO / "demo-mentors.csv").read_text()
+
+    center.load_mentors(roster.replace(JO, "+15035550777"))
+
+    assert 200 != browser.get(path).status_code
+    again = center.pages().post(link_of(center), data={"code": code_of(center)})
+    assert 410 == again.status_code
+    assert ["call_mentor"] == [task["kind"] for task in center.tasks()]
 
 
 def test_a_double_click_records_one_contact(center: House) -> None:

@@ -304,7 +304,10 @@ def test_who_is_not_signed_in_is_led_there_and_back(center: House) -> None:
     assert 200 == browser.get(answer.location).status_code
 
 
-@pytest.mark.parametrize("elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example"])
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example"],
+)
 def test_signing_in_leads_to_no_other_host(center: House, elsewhere: str) -> None:
     center.account("clerk", "north")
     browser = center.intake_app().test_client()
@@ -323,6 +326,17 @@ def test_behind_tls_a_session_goes_over_tls_only(center: House) -> None:
 
     assert 303 == answer.status_code
     assert {"Secure", "HttpOnly", "SameSite=Lax"} <= set(answer.headers["Set-Cookie"].split("; "))
+
+
+def test_where_people_come_by_tls_it_is_tls_whatever_the_front_door_is_told(center: House) -> None:
+    form = {"email": center.account("clerk", "north"), "password": "a long password"}
+    app = center.intake_app()
+    app.config["SESSION_COOKIE_SECURE"] = True
+
+    answer = app.test_client().post("/sign-in", data=form)
+
+    assert "Secure" in answer.headers["Set-Cookie"].split("; ")
+    assert "max-age=" in answer.headers["Strict-Transport-Security"]
 
 
 def test_a_form_of_another_site_is_refused(center: House) -> None:

@@ -55,12 +55,21 @@ class SmtpChannel:
     """A ``Channel``."""
 
     def __init__(
-        self, *, host: str, port: int, sender: str, user: str = "", password: str = ""
+        self,
+        *,
+        host: str,
+        port: int,
+        sender: str,
+        user: str = "",
+        password: str = "",
+        in_clear: bool = True,
     ) -> None:
+        """``in_clear``: whether mail may go to a relay without TLS; a password never does."""
         self._host = host
         self._port = port
         self._sender = sender
         self._login = (user, password) if user else None
+        self._in_clear = in_clear and not user
         self._smtp: smtplib.SMTP | None = None
 
     def send(self, letter: Letter) -> Outcome:
@@ -137,6 +146,8 @@ class SmtpChannel:
             if smtp.has_extn("starttls"):
                 smtp.starttls(context=ssl.create_default_context())
                 smtp.ehlo()
+            elif not self._in_clear:
+                raise smtplib.SMTPNotSupportedError("the relay offers no TLS")
             if self._login is not None:
                 smtp.login(*self._login)
         except BaseException:

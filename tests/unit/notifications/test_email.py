@@ -38,13 +38,13 @@ class _Agreeable(StreamRequestHandler):
 
 
 @contextmanager
-def _channel() -> Iterator[SmtpChannel]:
+def _channel(**how: Any) -> Iterator[SmtpChannel]:
     with ThreadingTCPServer(("127.0.0.1", 0), _Agreeable) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         port = server.server_address[1]
         try:
             with closing(
-                SmtpChannel(host="127.0.0.1", port=port, sender="relay@bridge.example")
+                SmtpChannel(host="127.0.0.1", port=port, sender="relay@bridge.example", **how)
             ) as channel:
                 yield channel
         finally:
@@ -87,6 +87,15 @@ def test_an_address_that_cannot_be_encoded_is_rejected_and_holds_up_no_other(add
         refused.reason,
     )
     assert "accepted" == following.kind
+
+
+@pytest.mark.parametrize("how", [{"in_clear": False}, {"user": "us", "password": "secret"}])
+def test_nothing_goes_in_clear_that_must_not(how: dict[str, Any]) -> None:
+    with _channel(**how) as channel:
+        outcome = _send(channel, "sam@example.org")
+
+    told = (outcome.kind, outcome.phase, outcome.reason)
+    assert ("not_sent", "connect", "SMTPNotSupportedError") == told
 
 
 def test_the_link_to_unsubscribe_is_on_one_line_as_it_is() -> None:
