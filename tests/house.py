@@ -356,8 +356,11 @@ class House:
         with self.participants[service].engine.begin() as conn:
             conn.execute(park, {"key": client_id})
 
-    def evidence(self) -> Evidence:
-        """What ``check`` reads of this house; what reached its network was delivered."""
+    def evidence(self, *, at_rest: bool = False) -> Evidence:
+        """What ``check`` reads of this house; what reached its network was delivered.
+
+        Where it is ``at_rest``, what has not come by now never will.
+        """
         delivered = [
             {"id": f"P-{letter.message_id}", "message_id": letter.message_id}
             for _, letter in self.network.letters
@@ -367,11 +370,13 @@ class House:
             now=self.clock.now,
             in_kafka=lambda topic: self.broker.read_to_the_end(topic.name, {}),
             delivered=delivered,
+            read_at=datetime.now(UTC) + timedelta(hours=1) if at_rest else None,
         )
 
-    def violated(self) -> dict[str, tuple[str, ...]]:
+    def violated(self, *, at_rest: bool = False) -> dict[str, tuple[str, ...]]:
         """The guarantees that do not hold, with what was found."""
-        return {v.guarantee: v.violations for v in judge(self.evidence()) if v.violations}
+        found = judge(self.evidence(at_rest=at_rest))
+        return {v.guarantee: v.violations for v in found if v.violations}
 
     def restart(self, service: str) -> None:
         """A worker stops, and another begins where the broker says that it was."""

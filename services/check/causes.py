@@ -146,7 +146,9 @@ def _messages(evidence: Evidence) -> Iterator[str]:
                 f"message {message['id']} is {derived or 'nothing'} by its events and"
                 f" {message['state']} by its row"
             )
-        if message["subject_id"] not in lost and not _has_cause(message, causes, replies):
+        # What was planned while the databases were read may follow from what was said since.
+        is_judged = message["subject_id"] not in lost and evidence.is_old(message["due_at"])
+        if is_judged and not _has_cause(message, causes, replies):
             yield f"message {message['id']} follows from nothing that was said"
     for name in sorted(states):
         yield f"notifications spoke of message {name}, which is not there"

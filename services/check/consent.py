@@ -73,7 +73,10 @@ def _leaving(evidence: Evidence) -> Iterator[Leaving]:
         if row.type in ("MessageHandedOver", "MessageUnconfirmed"):
             # The first word counts: a later one is a receipt of the same hand-over.
             message = messages.pop(row.body.get("message_id", ""), None)
-            if message is None or message["state"] not in _LEFT:
+            if message is None:
+                continue
+            if row.type == "MessageUnconfirmed" and message["state"] not in _LEFT:
+                # The network was asked, and has not taken it; what it has taken may come back.
                 continue
             due = min(message["due_at"], row.at)
             is_found_later = row.body.get("reason") == "lease_expired"

@@ -71,13 +71,15 @@ def gather(
     in_kafka: records.Reading | None,
     delivered: Callable[[], Sequence[Row] | None] | Sequence[Row] | None,
     apart: timedelta = CLOCKS_APART,
+    read_at: datetime | None = None,
 ) -> Evidence:
     """Read the databases as they stand now, and then the topics and what was delivered.
 
     Kafka and the sandbox are read last: whatever the databases say has happened is there by then.
-    ``apart`` is by how much the clocks of the machines may differ from each other.
+    ``apart`` is by how much the clocks of the machines may differ from each other; ``read_at`` is
+    when that was by them, later than now where nothing can come any more.
     """
-    began, read_at = now(), datetime.now(UTC)
+    began, read_at = now(), read_at or datetime.now(UTC)
     with ExitStack() as stack:
         # Matching is read last: what the others know of an assignment was said by then.
         conns = {

@@ -59,8 +59,12 @@ def main() -> int:
         print(f"--- {tests} {' '.join(settings.values())}", flush=True)
         command = [sys.executable, "-m", "pytest", "-s", f"tests/{tests}"]
         ran = subprocess.run(command, cwd=ledger.ROOT, env={**os.environ, **settings}, check=False)
-        if ran.returncode and len(ledger.entries(file, code)) == len(before):
-            print(f"{tests} could not be run at all")
+        since = ledger.entries(file, code)[len(before) :]
+        if ran.returncode and not any(entry["failed"] for entry in since):
+            # What failed outside of what is judged has failed all the same.
+            ledger.note("run", tests, trials=0, failed=True)
+        if ran.returncode and not since:
+            print(f"{tests} did not come to be judged")
             return 2
     known = ledger.entries(file, code)
     print(f"\nof the code {code}:")

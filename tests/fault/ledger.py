@@ -48,10 +48,10 @@ def note(kind: str, name: str, *, trials: int, failed: bool = False, **numbers: 
 
 
 @contextmanager
-def kept(kind: str, name: str, *, trials: int, **numbers: Any) -> Iterator[None]:
-    """Write down whether what is judged within holds."""
+def kept(kind: str, name: str, *, trials: int, **numbers: Any) -> Iterator[dict[str, Any]]:
+    """Write down whether what is judged within holds, with the numbers, to which more may come."""
     try:
-        yield
+        yield numbers
     except BaseException:
         note(kind, name, trials=trials, failed=True, **numbers)
         raise

@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import text
 
 from contracts.topics import TOPICS
+from deploy.local.ports import free_ports
 from messaging import parking, releasing
 from messaging.broker import Outgoing
 from messaging.kafka import KafkaWriter
@@ -31,7 +32,9 @@ from tests.fault.workers import (
     Workers,
     assert_every_guarantee_holds,
     assert_nothing_lost,
+    count,
     let_leases_run_out,
+    readers,
     register,
     wait_for_quiet,
 )
@@ -43,6 +46,7 @@ ACTIONS = os.environ.get("WARM_HANDOFF_ACTIONS", "kill").split(",")
 TIMES = int(os.environ.get("WARM_HANDOFF_TIMES", "1"))
 #: The broker gives away what a dead worker read after so many seconds, its least.
 DEAD_AFTER = "1"
+UNCONFIRMED = "SELECT count(*) FROM message WHERE state = 'unconfirmed'"
 
 _OF_ALL = (
     "batch.polled",
@@ -160,6 +164,9 @@ class Trials:
             subprocess.run(command, env=self.workers.environment(), capture_output=True, check=True)
 
     def _end(self, service: str) -> None:
+        if other := self.workers.running.pop(f"{service}-2", None):
+            other.terminate()
+            other.wait(30)
         process = self.workers.running[service]
         # One that came by its point after all stands still now.
         process.send_signal(signal.SIGCONT)
@@ -177,11 +184,26 @@ class Trials:
         if action == "kill":
             assert -signal.SIGKILL == process.wait(10)
         elif action == "stop":
-            # The others take its partitions over, and it does not know of that when it wakes.
-            time.sleep(float(DEAD_AFTER) + 2)
+            # Another takes its partitions over, and it does not know of that when it wakes.
+            self._let_another_take_over(service, process)
             process.send_signal(signal.SIGCONT)
         elif action == "hang":
             time.sleep(HANG_SECONDS)
+
+    def _let_another_take_over(self, service: str, stopped: subprocess.Popen[bytes]) -> None:
+        [port] = free_ports(1)
+        other = {f"{service.upper()}_WORKER_METRICS_PORT": str(port)}
+        self.workers.worker(f"{service}-2", DEAD_AFTER_SECONDS=DEAD_AFTER, **other)
+
+        def has_taken_over() -> bool:
+            members = readers(self.workers.settings["KAFKA_SERVERS"], service)
+            return bool(members) and not any(m.endswith(f"-{stopped.pid}") for m in members)
+
+        def told() -> str:
+            there = readers(self.workers.settings["KAFKA_SERVERS"], service)
+            return f"nobody takes over from {service}-{stopped.pid}, {there} read"
+
+        eventually(has_taken_over, seconds=40, otherwise=told)
 
     def _begin_again(self, service: str) -> None:
         if service == "notifications":
@@ -215,25 +237,24 @@ def test_every_gap_between_two_effects(
     for service in SERVICES:
         if workers.running[service].poll() is not None:
             workers.worker(service, DEAD_AFTER_SECONDS=DEAD_AFTER)
-    parked = _apply_what_was_set_aside(house) if action in ("raise", "late") else 0
-    let_leases_run_out(house)
-    wait_for_quiet(house, len(trials.accepted))
-
-    unconfirmed = house.rows(
-        "notifications", "SELECT count(*) FROM message WHERE state = 'unconfirmed'"
-    )[0][0]
-    took = time.monotonic() - began
     declared = (
         len(POINTS) if action == "kill" else len({p for of in OF_WORKERS.values() for p in of})
     )
-    print(
-        f"\n{action}: {sum(trials.fired.values())} trials in {took:.0f} s, points fired"
-        f" {len(trials.fired)} of {declared}, {len(trials.accepted)} discharges,"
-        f" {unconfirmed} unconfirmed, {parked} set aside and applied again"
-    )
-    with ledger.kept("point", action, trials=sum(trials.fired.values()), unconfirmed=unconfirmed):
+    with ledger.kept("point", action, trials=sum(trials.fired.values())) as numbers:
+        parked = _apply_what_was_set_aside(house) if action in ("raise", "late") else 0
+        let_leases_run_out(house)
+        wait_for_quiet(house, len(trials.accepted))
+        unconfirmed = count(house, "notifications", UNCONFIRMED)
+        numbers["unconfirmed"] = unconfirmed
+        print(
+            f"\n{action}: {sum(trials.fired.values())} trials in {time.monotonic() - began:.0f} s,"
+            f" points fired {len(trials.fired)} of {declared}, {len(trials.accepted)} discharges,"
+            f" {unconfirmed} unconfirmed, {parked} set aside and applied again"
+        )
         assert [] == trials.missed
         assert declared == len(trials.fired)
+        # Nobody died, and what is sent is answered: there is nothing that nobody knows.
+        assert action not in ("stop", "hang") or unconfirmed == 0
         assert_nothing_lost(house, trials.accepted)
         assert_every_guarantee_holds(house, engines)
 

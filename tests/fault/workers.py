@@ -218,23 +218,37 @@ def parked(house: House) -> set[tuple[str, UUID]]:
 
 
 def in_flight(house: House, service: str) -> list[str]:
-    """What a service's worker still has to do something about."""
+    """What a service's worker still has to do something about; what it has to read comes first."""
     tables = {"leased", "due"} if service == "notifications" else set()
     names = [n for n in IN_FLIGHT if n in ("unpublished", "early") or n in tables]
-    found = [name for name in names if count(house, service, IN_FLIGHT[name])]
-    # What is said of a parked key is read, and waits for a person.
-    aside = {"aside": [key for name, key in parked(house) if name == service]}
-    unread = sum(
-        count(
-            house,
-            other,
-            "SELECT count(*) FROM outbox WHERE published_at IS NOT NULL AND key <> ALL(:aside)",
-            **aside,
-        )
+    found = ["unread"] if _unread(house, service) else []
+    return found + [name for name in names if count(house, service, IN_FLIGHT[name])]
+
+
+def _unread(house: House, service: str) -> set[UUID]:
+    """The events that the others have published and this one has not taken in.
+
+    What is said of a parked key is read, and waits for a person.
+    """
+    aside = [key for name, key in parked(house) if name == service]
+    published = "SELECT event_id FROM outbox WHERE published_at IS NOT NULL AND key <> ALL(:aside)"
+    said = {
+        row.event_id
         for other in SERVICES
         if other != service
-    ) - count(house, service, "SELECT count(*) FROM inbox WHERE key <> ALL(:aside)", **aside)
-    return [*found, "unread"] if unread > 0 else found
+        for row in house.rows(other, published, aside=aside)
+    }
+    return said - {row.event_id for row in house.rows(service, "SELECT event_id FROM inbox")}
+
+
+def readers(servers: str, service: str) -> list[str]:
+    """Who reads for a service, by the name that each gave itself: its process is part of it."""
+    admin = KafkaAdminClient(bootstrap_servers=servers.split(","))
+    try:
+        group = admin.describe_groups([service])[service]
+        return [member["client_id"] for member in group["members"]]
+    finally:
+        admin.close()
 
 
 def register(house: House, number: int) -> str:
@@ -347,6 +361,7 @@ def _at_rest(house: House, engines: dict[str, str], apart: timedelta) -> Evidenc
             engines,
             # Nothing is under way any more: what could still come in a minute is missing now.
             now=lambda: house.clock.now() + LATER,
+            read_at=datetime.now(UTC) + LATER,
             in_kafka=kafka(engines["KAFKA_SERVERS"]),
             delivered=requests.get(f"{engines['SANDBOX_URL']}/messages.json", timeout=10).json(),
             apart=apart,

@@ -459,6 +459,25 @@ BAD: dict[str, tuple[str, Change]] = {
             )
         ),
     ),
+    "a message after a STOP that came back undelivered": (
+        "G8",
+        _told(
+            lambda told: (
+                told.say("intake", "OutreachStopped", CLIENT, BEGAN + MINUTE),
+                told.send(
+                    an_id("m"), "introduction", _LATER, assignment_id=ASSIGNMENT, state="failed"
+                ),
+                told.say(
+                    "notifications",
+                    "MessageFailed",
+                    CLIENT,
+                    _LATER,
+                    message_id=an_id("m"),
+                    next_channel="email",
+                ),
+            )
+        ),
+    ),
     "a message at night": (
         "G8",
         lambda evidence: replace(evidence, zones={CLIENT: "Asia/Tokyo"}),

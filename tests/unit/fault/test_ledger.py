@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fault import ledger
+from tests.fault import campaign, ledger
 from tests.fault.campaign import ACTIONS, FIRST_SEED, RANDOM_RUNS, next_run
 from tests.fault.drills import DRILLS
 
@@ -45,6 +47,25 @@ def test_what_failed_is_written_and_still_fails(file: Path) -> None:
     found = ledger.entries(file, "this")
     assert [("7", True), ("8", False)] == [(e["name"], e["failed"]) for e in found]
     assert ["random: 2 trials, 1 runs failed, absorbed 3"] == ledger.told(found)
+
+
+def test_what_fails_outside_of_what_is_judged_has_failed_too(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARM_HANDOFF_MINUTES", "1")
+
+    def fails(*_: object, **__: object) -> Any:
+        ledger.note("drill", "wipe_kafka", trials=1)
+        monkeypatch.setenv("WARM_HANDOFF_MINUTES", "0")
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 100)
+        return subprocess.CompletedProcess([], 1)
+
+    monkeypatch.setattr(subprocess, "run", fails)
+
+    assert 1 == campaign.main()
+    told = ledger.told(ledger.entries(file, "this"))
+    assert "run: 0 trials, 1 runs failed" in told
 
 
 def test_other_code_has_a_ledger_of_its_own(file: Path) -> None:
