@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import uuid_utils.compat as ids
-from sqlalchemy import Connection, func, null, select, text, union_all
+from sqlalchemy import func, null, select, text, union_all
 
 from contracts.event import Event, type_of
 from contracts.sealed import Destroyed, Sealed, sealed_fields
@@ -32,10 +32,10 @@ class Said:
     traceparent: str
 
 
-def places(work: Work, behind: Sequence[Callable[[], object]]) -> list[dict[str, Any]]:
-    """The outbox rows of what this work says, in order, to be written when it is committed.
+def record(work: Work, behind: Sequence[Callable[[], object]]) -> None:
+    """Write outbox rows for what this work says, in order, in its transaction.
 
-    What is ``behind`` them is written at once, with one wait for that and for their numbers.
+    What is ``behind`` them is written before, with one wait for both.
 
     The sequence of a key is taken under the lock of its row, in the order of the keys, so that
     two transactions never wait for each other; its numbers are dense because they are only ever
@@ -45,7 +45,7 @@ def places(work: Work, behind: Sequence[Callable[[], object]]) -> list[dict[str,
     said, keys, producer = work.said, work.keys, work.participant.name
     if not said:
         ask_together(work.conn, behind=behind)
-        return []
+        return
     now, next_seq, known = _places(work, behind)
     keys.need((f.purpose, s.event.key) for s in said for f in sealed_fields(type(s.event)))
     rows = []
@@ -66,12 +66,7 @@ def places(work: Work, behind: Sequence[Callable[[], object]]) -> list[dict[str,
             }
         )
         next_seq[key] += 1
-    return rows
-
-
-def write(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Write these rows."""
-    insert_many(conn, OUTBOX, rows)
+    insert_many(work.conn, OUTBOX, rows)
 
 
 #: For each subject named: (producer, epoch, seq) of what stands applied here, ours included.

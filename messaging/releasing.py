@@ -60,7 +60,6 @@ def rehearse(participant: Participant, key: UUID) -> Rehearsal:
         if _locked(work, key) is not None:
             _apply_freed(work, _unparked(work, key), key, failing)
         work.finish()
-        work.write()
         types = Counter(type_of(one.event) for one in work.said)
         said.append(Rehearsal(says=dict(sorted(types.items()))))
         raise _CalledOff

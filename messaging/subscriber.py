@@ -20,7 +20,7 @@ from messaging.holding import Holds
 from messaging.inbox import Failure, Inbox, key_or_place
 from messaging.parking import HandlerFailed
 from messaging.points import reached
-from messaging.rows import NOTHING, ask_together, insert_many
+from messaging.rows import NOTHING, insert_many
 from messaging.tables import STORED_OFFSET
 from messaging.unavailable import is_away, is_lost_race
 from messaging.work import RACES, Participant, Work, new_traceparent
@@ -193,7 +193,6 @@ class Subscriber:
             reached("batch.applied")
             work.finish(inbox.flush)
             reached("batch.written")
-            work.commit()
         reached("batch.committed")
         work.follow_up()
         if inbox.has_handled:
@@ -210,8 +209,7 @@ class Subscriber:
         """
         groups = dict(_by_partition(records))
         places = {(g[0].topic_id, g[0].partition): g for g in groups.values()}
-        [rows] = ask_together(conn, (_MOVE, _moves(places)))
-        moved = {(row.topic_id, row.partition) for row in rows}
+        moved = {(row.topic_id, row.partition) for row in conn.execute(_MOVE, _moves(places))}
         # All of it continues what was applied, but for a doubled or a missing record.
         left = {place: group for place, group in places.items() if place not in moved}
         taken = [r for r in records if (r.topic_id, r.partition) in moved]

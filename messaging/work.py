@@ -20,7 +20,6 @@ from contracts.event import Event
 from contracts.sealed import Destroyed, Sealed, sealed_fields
 from messaging import outbox, shredding
 from messaging.points import reached
-from messaging.rows import together
 from messaging.sealing import Keyring, NotOurs
 from messaging.timers import Timers
 from messaging.unavailable import is_lost_race
@@ -81,7 +80,6 @@ class Participant:
                     reached("work.decided", work.said)
                     work.finish()
                     reached("work.written", work.said)
-                    work.commit()
                 reached("work.committed", work.said)
                 break
             except Exception as error:
@@ -108,7 +106,6 @@ class Work:
         self.keys = participant.keyring.view()
         self.timers = Timers(conn)
         self.said: list[outbox.Said] = []
-        self._unwritten: list[dict[str, Any]] = []
         #: Subjects that nobody knew before: nothing that others said of them is applied here.
         self.fresh: set[UUID] = set()
         #: What is done once this work is committed; what is undone is followed by nothing.
@@ -169,7 +166,7 @@ class Work:
         return self.keys.seal(value, purpose, person, bound)
 
     def finish(self, *more: Callable[[], None]) -> None:
-        """Write everything but the facts, which take their places in their streams.
+        """Write everything: rows, timers, and the facts with their places in their streams.
 
         ``more`` is what else is to be written, without reading anything.
         """
@@ -178,20 +175,7 @@ class Work:
         if gone := [one.event.key for one in self.said if one.event.erases]:
             shredding.record(self.conn, gone, self.now)
             self.afterwards.append(partial(self.participant.keyring.destroy, gone))
-        self._unwritten = outbox.places(self, behind=(*more, self.store.flush, self.timers.flush))
-
-    def write(self) -> None:
-        """Write what is left."""
-        outbox.write(self.conn, self._unwritten)
-
-    def commit(self) -> None:
-        """Write what is left and commit, with one wait for both.
-
-        Whoever has begun the transaction finds nothing left to commit.
-        """
-        with together(self.conn):
-            self.write()
-            self.conn.exec_driver_sql("COMMIT")
+        outbox.record(self, behind=(*more, self.store.flush, self.timers.flush))
 
     def follow_up(self) -> None:
         """Do what was to be done afterwards; called when this work is committed."""
