@@ -293,12 +293,11 @@ class KafkaBacklog:
     def behind(self, stored: Mapping[tuple[UUID, int], int]) -> Behind:
         """What lies at or behind these stored offsets."""
         try:
-            consumer = self._connected()
             if time.monotonic() - self._looked_at > IDS_STAND_SECONDS:
-                self._ids, self._looked_at = (
-                    topic_ids(self._servers, self._topics),
-                    time.monotonic(),
-                )
+                # Where nobody answers, nothing is made that would go on trying to reach them.
+                self._ids = topic_ids(self._servers, self._topics)
+                self._looked_at = time.monotonic()
+            consumer = self._connected()
             at = self._stored(consumer, stored)
             begins = consumer.beginning_offsets(list(at), timeout_ms=5_000)
             ends = consumer.end_offsets(list(at), timeout_ms=5_000)
@@ -318,13 +317,12 @@ class KafkaBacklog:
 
     def close(self) -> None:
         """Let go of the network."""
-        consumer, self._consumer, self._ids = self._consumer, None, {}
+        consumer, self._consumer, self._looked_at = self._consumer, None, float("-inf")
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=1_000)
 
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
-            self._looked_at = float("-inf")
             self._consumer = KafkaConsumer(
                 bootstrap_servers=self._servers.split(","),
                 api_version=API_VERSION,
