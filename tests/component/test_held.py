@@ -53,6 +53,12 @@ def events(center: House, discharge_id: str) -> list[str]:
     ]
 
 
+def welcomed(center: House) -> list[str]:
+    """The channels on which first messages were handed over."""
+    query = "SELECT channel FROM message WHERE purpose = 'first' AND state = 'handed_over'"
+    return [row.channel for row in center.rows("notifications", query)]
+
+
 def put(center: House, path: str, **body: Any) -> None:
     answer = center.api().put(path, json={"facility": "north", "record_number": "R-1001"} | body)
     assert 200 == answer.status_code, answer.get_data(as_text=True)
@@ -345,8 +351,7 @@ def test_who_was_welcomed_before_custody_is_not_welcomed_again(center: House) ->
 
     center.register(facility="south", reason="other", consents=consents)
 
-    welcomes = "SELECT channel FROM message WHERE purpose = 'first' AND state = 'handed_over'"
-    assert ["sms"] == [row.channel for row in center.rows("notifications", welcomes)]
+    assert ["sms"] == welcomed(center)
     assert "assigned" == center.story(story["id"], "south")["state"]
 
 
@@ -363,8 +368,7 @@ def test_whoever_is_welcomed_by_nothing_before_is_welcomed_with_a_later_discharg
 
     center.register(facility="south", visit_number="V-2", discharged_at=later)
 
-    welcomes = "SELECT discharge_id FROM message WHERE purpose = 'first' AND state = 'handed_over'"
-    assert 1 == len(center.rows("notifications", welcomes))
+    assert 1 == len(welcomed(center))
     assert 1 == sum("You asked us to stay in touch" in said for said in center.network.to(CLIENT))
 
 
@@ -382,8 +386,7 @@ def test_a_client_is_welcomed_once_whatever_becomes_of_their_discharges(
     center.clock.move(hours=-hour)
     center.settle()
 
-    welcomes = "SELECT id FROM message WHERE purpose = 'first' AND state = 'handed_over'"
-    assert 1 == len(center.rows("notifications", welcomes))
+    assert 1 == len(welcomed(center))
 
 
 def test_whoever_returns_is_welcomed_though_custody_came_and_went_in_one_batch(
@@ -399,8 +402,7 @@ def test_whoever_returns_is_welcomed_though_custody_came_and_went_in_one_batch(
         center.register_only(facility="south", **visit)
     center.settle()
 
-    welcomes = "SELECT id FROM message WHERE purpose = 'first' AND state = 'handed_over'"
-    assert 2 == len(center.rows("notifications", welcomes))
+    assert 2 == len(welcomed(center))
 
 
 def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_released(
