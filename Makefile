@@ -38,15 +38,16 @@ check: setup ## formatting, lint, types, import rules, architecture (seconds)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/architecture
 
-# What waits for a running system goes beside what computes; each half starts engines of its own.
+# What waits for a running system goes beside what computes; each half starts engines of its own, on
+# ports of its own.
 test: check ## every test
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-running test-parts
 
 test-running:
-	$(BIN)/python -m pytest tests/integration tests/fault
+	WARM_HANDOFF_PORTS=20000-25999 $(BIN)/python -m pytest tests/integration tests/fault
 
 test-parts:
-	$(BIN)/python -m pytest tests/component tests/contract tests/unit tests/browser
+	WARM_HANDOFF_PORTS=26000-31999 $(BIN)/python -m pytest tests/component tests/contract tests/unit tests/browser
 
 unit: setup ## tests that need no engine
 	$(BIN)/python -m pytest tests/unit tests/contract tests/architecture

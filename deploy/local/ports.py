@@ -1,13 +1,16 @@
 """Ports on the loopback address: which are free, and who is told when one is not."""
 
+import os
 import random
 import socket
 
 from deploy.local.trouble import Trouble
 
 # Below the range from which the kernel takes the local ends of outgoing connections: a port kept
-# for later runs would now and then be taken by one of those.
-KEPT = range(20_000, 32_000)
+# for later runs would now and then be taken by one of those. Who runs beside another names a part
+# of them: between looking and listening the other might take the same.
+FIRST, LAST = map(int, os.environ.get("WARM_HANDOFF_PORTS", "20000-31999").split("-"))
+KEPT = range(FIRST, LAST + 1)
 
 
 class PortTaken(Trouble):
