@@ -168,13 +168,17 @@ class Example:
         return str(self.discharge["record_number"])
 
     def play(self, doors: Doors) -> str | None:
-        """Send the discharge and let everybody do what they do; its id, None if not all came."""
+        """Send the discharge and let everybody do what they do; its id.
+
+        None if not all came, which is said with the reason.
+        """
         try:
             discharge_id = doors.enter(self.discharge)
             play = _Play(doors, self.discharge, discharge_id)
             for who, what in self.case.acts:
                 play.act(who, what)
-        except (requests.RequestException, GivenUp):
+        except (requests.RequestException, GivenUp) as error:
+            print(f"Example {self.record_number} was given up: {error}", flush=True)
             return None
         return discharge_id
 

@@ -132,7 +132,9 @@ def test_each_example_ends_as_its_label_says_and_leaves_the_guarantees_whole(
     for label, discharge_id in examples.items():
         _ends_as_told(running, _case(label), discharge_id)
     assert set(ENDS) == set(map(_case, examples))
-    assert f"{len(examples)} of {len(examples)} example clients made" in running.output
+    assert f"{len(examples)} of {len(examples)} example clients made" in running.output, (
+        running.output
+    )
     assert 40 <= len(examples) <= 45
     assert 2 == sum(
         step["what"] == "declined"
