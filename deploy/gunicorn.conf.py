@@ -17,6 +17,8 @@ worker_class = "gthread"
 workers = int(os.environ.get("WEB_WORKERS", "1"))
 threads = 8
 graceful_timeout = 8
+# Longer than the front door keeps a connection: it must be the one that hangs up.
+keepalive = 75
 # Imports are shared between master and worker; nothing connects before the fork.
 preload_app = True
 # The socket would let the app's own user stop the server, and needs a writable home.

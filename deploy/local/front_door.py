@@ -10,6 +10,9 @@ from deploy.local.children import Child
 from deploy.local.settings import write_privately
 from deploy.local.trouble import Trouble
 
+#: How long a connection to a service is kept for the next request, in seconds.
+IDLE_SECONDS = 30
+
 
 def front_door(var: Path, port: int, settings: Mapping[str, str]) -> Child:
     file = var / "front_door.json"
@@ -53,12 +56,14 @@ def configuration(port: int, settings: Mapping[str, str]) -> dict[str, object]:
 
 
 def route(port: str, path: str) -> dict[str, object]:
-    upstreams = [{"dial": f"127.0.0.1:{port}"}]
-    return {
-        "match": [{"path": [path]}],
-        "handle": [{"handler": "reverse_proxy", "upstreams": upstreams}],
-        "terminal": True,
+    handler = {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"127.0.0.1:{port}"}],
+        # Shorter than a service keeps it: what is sent into a connection that just closes is
+        # answered with 502, because a POST is never sent twice.
+        "transport": {"protocol": "http", "keep_alive": {"idle_timeout": IDLE_SECONDS * 10**9}},
     }
+    return {"match": [{"path": [path]}], "handle": [handler], "terminal": True}
 
 
 def caddy() -> str:

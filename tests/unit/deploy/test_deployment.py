@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import services.intake.metrics
 import services.matching.metrics
 import services.notifications.metrics
 from deploy.local.children import ALLOCATING
-from deploy.local.front_door import configuration
+from deploy.local.front_door import IDLE_SECONDS, configuration
 from deploy.local.settings import DATABASE_URLS, MASTER_KEYS, public_key_of
 from deploy.new_env import EXAMPLE, filled, main, new_secrets
 from hosting.pages import NEEDED
@@ -230,19 +231,29 @@ def test_the_front_door_is_the_one_of_a_local_run() -> None:
     assert theirs["automatic_https"] == ours["automatic_https"]
     assert theirs["protocols"] == ours["protocols"]
     assert [
-        (path, to.replace("127.0.0.1:", "web-") + ":8000" if path else to)
-        for path, to in _routes(theirs)
-    ] == [(path or "/*", to) for path, to in _routes(ours)]
+        (path, to.replace("127.0.0.1:", "web-") + ":8000" if path else to, kept)
+        for path, to, kept in _routes(theirs)
+    ] == [(path or "/*", to, kept) for path, to, kept in _routes(ours)]
 
 
-def _routes(server: dict[str, Any]) -> list[tuple[str, str]]:
+def test_a_service_keeps_a_connection_for_longer_than_the_front_door(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WARM_HANDOFF_SERVICE", "intake")
+    told = runpy.run_path(str(ROOT / "deploy/gunicorn.conf.py"))
+
+    assert told["keepalive"] > 2 * IDLE_SECONDS
+
+
+def _routes(server: dict[str, Any]) -> list[tuple[str, str, int]]:
     found = []
     for route in server["routes"]:
         [handle] = route["handle"]
         if handle["handler"] == "subroute":
             [handle] = handle["routes"][0]["handle"]
         [[path]] = [m["path"] for m in route.get("match", [{"path": [""]}])]
-        found.append((path, handle["upstreams"][0]["dial"]))
+        kept = handle["transport"]["keep_alive"]["idle_timeout"]
+        found.append((path, handle["upstreams"][0]["dial"], kept))
     return found
 
 
