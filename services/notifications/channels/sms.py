@@ -17,6 +17,10 @@ from services.notifications.channels import Kind, Letter, Lying, Outcome
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
 
+#: Twilio's own settings for a webhook, which it never sends: a receipt that we could not take is
+#: posted again. Unasked it would do so only where no connection came about.
+_AGAIN = "#rc=5&rp=all"
+
 #: Twilio's codes for numbers that will never take a text from us.
 _FOR_GOOD = frozenset({21211, 21217, 21408, 21610, 21612, 21614})
 
@@ -41,7 +45,7 @@ class TwilioChannel:
             "To": letter.to,
             "From": self._sender,
             "Body": letter.text,
-            "StatusCallback": f"{self._status_url}?m={letter.message_id}",
+            "StatusCallback": f"{self._status_url}?m={letter.message_id}{_AGAIN}",
         }
         try:
             answer = self._session.post(
