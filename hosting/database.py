@@ -38,8 +38,10 @@ def engine_for(url: str, *, pool: int = 5) -> Engine:
             "keepalives_count": 3,
             "tcp_user_timeout": 30_000,
             # A statement or a transaction that hangs must not hold everybody's locks for ever.
+            # A session whose process is gone unheard gives back the locks it holds.
             "options": "-c statement_timeout=60000 -c idle_in_transaction_session_timeout=120000"
-            " -c timezone=UTC",
+            " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+            " -c tcp_user_timeout=30000 -c timezone=UTC",
         },
     )
     event.listen(engine, "connect", _prepare)

@@ -23,7 +23,8 @@ _LOST_RACES = frozenset({"40001", "40P01", "23505", "23P01", "55P03"})
 
 #: Classes of SQLSTATE that speak of the server's state, not of the statement.
 _SERVER_CLASSES = ("08", "53", "57", "58")
-_READ_ONLY = "25006"
+#: Read-only, as a standby is; given up by the server because we stood still in a transaction.
+_OURS_TO_WAIT_FOR = frozenset({"25006", "25P03"})
 
 
 def is_lost_race(error: BaseException) -> bool:
@@ -33,14 +34,15 @@ def is_lost_race(error: BaseException) -> bool:
 
 def is_away(error: BaseException) -> bool:
     """Whether an engine that we depend on is away, so that nothing is wrong with the work."""
-    if isinstance(error, Unavailable):
+    # No connection came free in time: the server stalls, or everybody waits for something else.
+    if isinstance(error, Unavailable | sqlalchemy.exc.TimeoutError):
         return True
     if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
         return True
     state = _sqlstate(error)
     if state is None:
         return isinstance(_original(error), psycopg.OperationalError | psycopg.InterfaceError)
-    return state.startswith(_SERVER_CLASSES) or state == _READ_ONLY
+    return state.startswith(_SERVER_CLASSES) or state in _OURS_TO_WAIT_FOR
 
 
 def _original(error: BaseException) -> BaseException | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hosting.database import engine_for
 from messaging.rows import insert_many, together
@@ -68,6 +70,36 @@ def test_a_server_that_goes_away_in_the_midst_is_said_to_be_away(intake: Engine)
     assert is_away(failed.value)
     with intake.connect() as conn:
         assert 1 == conn.scalar(text("SELECT 1"))
+
+
+def test_a_server_that_lets_everybody_wait_is_away_and_no_fault_of_the_work(
+    engines: dict[str, str],
+) -> None:
+    engine = create_engine(
+        engines["INTAKE_DATABASE_URL"], pool_size=1, max_overflow=0, pool_timeout=0.1
+    )
+    with engine.connect(), pytest.raises(PoolTimeout) as failed:
+        engine.connect()
+    engine.dispose()
+
+    assert is_away(failed.value)
+
+
+def test_who_stood_still_in_a_transaction_is_tried_again(intake: Engine) -> None:
+    with pytest.raises((psycopg.Error, DBAPIError)) as failed, intake.begin() as conn:
+        conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+        time.sleep(0.3)
+        conn.execute(PID)
+
+    assert is_away(failed.value)
+
+
+def test_a_session_whose_process_is_gone_unheard_ends_at_the_server_too(intake: Engine) -> None:
+    with intake.connect() as conn:
+        seconds = conn.scalar(text("SHOW tcp_keepalives_idle"))
+        timeout = conn.scalar(text("SHOW tcp_user_timeout"))
+
+    assert ("10", "30000") == (seconds, timeout)
 
 
 def _write(engine: Engine, rows: list[dict[str, object]], before: object = None) -> None:
