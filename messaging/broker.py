@@ -37,8 +37,7 @@ class Written:
 class Record:
     """A record as read. ``topic_id`` differs when a topic was deleted and made again.
 
-    ``end`` is the offset behind the partition's last record when this one was read, ``term`` counts
-    the leaders of the partition up to the one who wrote it.
+    ``term`` counts the leaders of the partition up to the one who wrote it.
     """
 
     topic: str
@@ -48,7 +47,6 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
-    end: int = 0
     term: int = 0
 
 
@@ -89,6 +87,10 @@ class Consumer(Protocol):
 
     def ours(self) -> Collection[tuple[str, int]]:
         """The partitions that are ours now, by topic and number."""
+        ...
+
+    def ends(self, places: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """The offset behind the last record of these partitions; without those not known now."""
         ...
 
     def hold(self, topics: Collection[str]) -> None:

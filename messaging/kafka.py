@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -30,6 +29,8 @@ from messaging.unavailable import Unavailable
 API_VERSION = (4, 1)
 #: The library's own ceiling is half a minute, for which nothing would flow after an outage.
 RECONNECT_MS = 1_000
+#: So long is waited to hear where partitions end, while records are at hand.
+ENDS_WITHIN_MS = 1_000
 #: So long may a broker say nothing while it is read to its end.
 PATIENCE_SECONDS = 10.0
 #: The most records read at a time; a batch is one transaction.
@@ -211,14 +212,8 @@ class KafkaReader:
             raise ReaderBroken("a batch was damaged") from error
         except KafkaError as error:
             raise Unavailable("the broker cannot be read") from error
-        # As the broker said with the records; the library knows it for as long as they are ours.
-        ends = {place: self._consumer.highwater(place) or sys.maxsize for place in read}
         self._terms |= {place: group[-1].leader_epoch for place, group in read.items()}
-        return [
-            _record(raw, self._ids[raw.topic], ends[place])
-            for place, group in read.items()
-            for raw in group
-        ]
+        return [_record(raw, self._ids[raw.topic]) for group in read.values() for raw in group]
 
     def _finish_joining(self) -> None:
         """Keep the library from forgetting that it is joining the group, or that it has joined.
@@ -243,6 +238,18 @@ class KafkaReader:
     def ours(self) -> set[tuple[str, int]]:
         """The partitions that are ours now, by topic and number."""
         return {(place.topic, place.partition) for place in self._consumer.assignment()}
+
+    def ends(self, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offset behind the last record of these partitions; without those not known now.
+
+        The broker is asked: what the library knows is as old as the records that it still holds.
+        """
+        try:
+            asked = [TopicPartition(*place) for place in places]
+            found = self._consumer.end_offsets(asked, timeout_ms=ENDS_WITHIN_MS)
+        except KafkaError:
+            return {}
+        return {(place.topic, place.partition): end for place, end in found.items()}
 
     def hold(self, topics: Collection[str]) -> None:
         """Read nothing of these topics from now on, and of all the others again."""
@@ -491,12 +498,12 @@ def _to_the_end(
         for place, group in consumer.poll(timeout_ms=500).items():
             heard_at = time.monotonic()
             for raw in group:
-                yield _record(raw, topic_id, ends[place])
+                yield _record(raw, topic_id)
             if group[-1].offset + 1 >= ends[place]:
                 left.discard(place)
 
 
-def _record(raw: Any, topic_id: UUID, end: int) -> Record:
+def _record(raw: Any, topic_id: UUID) -> Record:
     return Record(
         topic=raw.topic,
         topic_id=topic_id,
@@ -505,7 +512,6 @@ def _record(raw: Any, topic_id: UUID, end: int) -> Record:
         key=raw.key,
         value=raw.value,
         headers=tuple((name, value or b"") for name, value in raw.headers),
-        end=end,
         term=raw.leader_epoch,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 from messaging.broker import Outgoing, Record, Written
@@ -168,10 +167,9 @@ class MemoryReader:
         for place, position in self.positions.items():
             if place[0] in self._held:
                 continue
-            end = len(self._broker.log(place))
             position = self._broker.uncut(place, position, self._terms.get(place, -1))
             records = self._broker.log(place)[position : position + 500]
-            found.extend(replace(record, end=end) for record in records)
+            found.extend(records)
             self.positions[place] = position + len(records)
             if records:
                 self._terms[place] = records[-1].term
@@ -185,6 +183,10 @@ class MemoryReader:
     def ours(self) -> set[tuple[str, int]]:
         """The partitions that are ours now."""
         return set(self.positions)
+
+    def ends(self, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Where these partitions end."""
+        return {place: len(self._broker.log(place)) for place in places}
 
     def hold(self, topics: Collection[str]) -> None:
         """Read nothing of these topics from now on."""

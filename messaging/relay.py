@@ -57,6 +57,8 @@ class Relay:
         self._beats = beats
         self._holds = Holds(engine)
         self._beaten_at = float("-inf")
+        # Whoever begins with us hears the first one that is sent after it has begun.
+        self._beats_every = heartbeats.FIRST_SECONDS
         self._engine = engine
         self._producer = producer
         self._conn: Connection | None = None
@@ -139,7 +141,7 @@ class Relay:
 
     def _beat(self, conn: Connection, read_at: float) -> None:
         """Tell, when it is time, that all that was committed by now is published."""
-        if time.monotonic() - self._beaten_at < heartbeats.EVERY_SECONDS:
+        if time.monotonic() - self._beaten_at < self._beats_every:
             return
         partitions = self._producer.partitions(self._topic)
         if time.monotonic() - read_at > heartbeats.READ_WITHIN_SECONDS:
@@ -150,6 +152,7 @@ class Relay:
         _raise_first(outcomes)
         reached("relay.beaten")
         self._beaten_at = time.monotonic()
+        self._beats_every = min(2 * self._beats_every, heartbeats.EVERY_SECONDS)
 
     def _outgoing(self, row: Row[Any]) -> Outgoing:
         envelope = Envelope(

@@ -16,6 +16,7 @@ from messaging import cut, heartbeats, metrics
 from messaging.applying import apply_all
 from messaging.broker import Consumer, ReaderBroken, Record
 from messaging.fuse import Fuse
+from messaging.heartbeats import is_heartbeat
 from messaging.holding import Holds
 from messaging.inbox import Failure, Inbox, key_or_place
 from messaging.parking import HandlerFailed
@@ -52,15 +53,13 @@ class Subscriber:
         self._stalled: frozenset[tuple[str, int]] = frozenset()
         self._hints: dict[tuple[str, int], int] = {}
         self._hinted_at = float("-inf")
-        #: What is at hand was fetched since the poll before this one began.
-        self._fetched_after = self._polled_at = float("-inf")
+        self._ends = heartbeats.Ends()
 
     def step(self) -> bool:
         """Read and apply one batch; True when there was one."""
         self._open_anew_if_stalled()
         held = self._holds.now()
         self._consumer.hold(held)
-        self._fetched_after, self._polled_at = self._polled_at, time.monotonic()
         try:
             records = [one for one in self._consumer.poll(0.2) if one.topic not in held]
         except ReaderBroken:
@@ -70,6 +69,7 @@ class Subscriber:
         reached("batch.polled", records)
         if self._begin_where_stored(records):
             return True
+        self._look_at_ends({(r.topic, r.partition) for r in records if is_heartbeat(r)})
         if not records:
             self._hint(HINT_EVERY_SECONDS)
             return False
@@ -141,7 +141,14 @@ class Subscriber:
             for row in conn.execute(select(STORED_OFFSET).where(_at(places))):
                 self._consumer.seek(row.topic, row.partition, row.next_offset, row.term)
         self._joined = []
+        self._look_at_ends({(topic, part) for (_, part), topic in places.items()})
         return True
+
+    def _look_at_ends(self, places: Collection[tuple[str, int]]) -> None:
+        """Learn where partitions end, so that later heartbeats are known to be later."""
+        if places:
+            at = heartbeats.uptime()
+            self._ends.learn(self._consumer.ends(places), at)
 
     def _read_again(self, records: Sequence[Record]) -> None:
         """The records are still in the broker: read them once more from where they began."""
@@ -179,9 +186,8 @@ class Subscriber:
     def _apply(self, records: Sequence[Record], failing: dict[UUID, Failure]) -> None:
         with self._participant.engine.begin() as conn:
             claimed = self._claim(conn, records)
-            if time.monotonic() - self._fetched_after < heartbeats.NOTED_WITHIN_SECONDS:
-                heartbeats.note(conn, claimed)
-            fresh = [record for record in claimed if not heartbeats.is_heartbeat(record)]
+            self._ends.note(conn, claimed)
+            fresh = [record for record in claimed if not is_heartbeat(record)]
             if not fresh:
                 return
             reached("batch.claimed")

@@ -65,8 +65,8 @@ OUTBOX = Table(
 )
 
 #: How far each partition was applied; this alone decides, Kafka's own offsets are a hint.
-#: ``heard_at`` is when a heartbeat with nothing behind it was last read there, ``term`` that of the
-#: leader who wrote what was applied last (see ``messaging/cut.py``).
+#: All that was said before ``heard_at`` is applied or waits (see ``messaging/heartbeats.py``);
+#: ``term`` is that of the leader who wrote what was applied last (see ``messaging/cut.py``).
 STORED_OFFSET = Table(
     "stored_offset",
     METADATA,

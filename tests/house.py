@@ -422,7 +422,10 @@ class House:
 
     def _make_subscriber(self, service: str) -> Subscriber:
         topics = [topic.name for who, topic in TOPICS.items() if who != service]
-        return Subscriber(self._working(service), lambda: self.broker.reader(service, topics))
+        subscriber = Subscriber(self._working(service), lambda: self.broker.reader(service, topics))
+        # It joins, and knows that what is said from now on is said later.
+        subscriber.step()
+        return subscriber
 
     def _working(self, service: str) -> Participant:
         """The service as its worker sees it: what it plans, its sender leases with it."""

@@ -20,6 +20,9 @@ AFTER_STOP = frozenset(
     {"stopped", "mentor_stopped", "help", "mentor_help", "danger", "wrong_number"}
 )
 
+#: Confirms a stop, which the law allows within five minutes and not later (47 CFR 64.1200(a)(12)).
+CONFIRMS_STOP, CONFIRMED_WITHIN = frozenset({"stopped", "mentor_stopped"}), timedelta(minutes=5)
+
 #: What concerns life and limb or ends our messages waits for nothing, not even a parked client.
 NEVER_WAITS = AFTER_STOP | {"on_call"}
 
@@ -81,6 +84,8 @@ class Standing:
 
 def forbids(standing: Standing) -> str | None:
     """The rule that forbids the message, by name; None when it may leave."""
+    if standing.purpose in CONFIRMS_STOP and standing.is_stale:
+        return "withdrawn"
     if standing.purpose in AFTER_STOP and standing.has_address and standing.allowed_by_mode:
         return None
     for reason, forbidden in (

@@ -30,7 +30,7 @@ from contracts.notifications import (
 from contracts.topics import TOPICS
 from hosting.hours import is_open, next_opening
 from messaging.epoch import is_ours
-from messaging.heartbeats import heard_lately
+from messaging.heartbeats import heard_lately, uptime
 from messaging.parking import goes_on
 from messaging.points import reached
 from messaging.rows import among, among_given, ask_together, update_many
@@ -41,6 +41,8 @@ from services.notifications import metrics
 from services.notifications.channels import Channel, ChannelFactory, Letter, Outcome
 from services.notifications.domain import (
     ASK_AFTER,
+    CONFIRMED_WITHIN,
+    CONFIRMS_STOP,
     GIVE_UP_AFTER,
     NEVER_WAITS,
     Standing,
@@ -67,8 +69,6 @@ _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 #: A sender that has not recorded an outcome by then is taken for dead. The database's clock judges
 #: it, since no two machines have to agree; a sender measures its own by how long that has been.
 LEASE = timedelta(minutes=4)
-#: A clock that nobody sets, and that goes on while the machine sleeps.
-_UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: How often a sender looks for what is due while others are leaving.
 LOOK_EVERY_SECONDS = 0.25
 #: How often a sender looks for leases that ran out.
@@ -265,7 +265,7 @@ class Sender:
     ) -> Iterator[Event]:
         """Lease what is due, or only what says this once; what may not leave does not."""
         # Looked at before the database's clock is, so that ours never ends later.
-        ends = time.clock_gettime(_UPTIME) + LEASE.total_seconds()
+        ends = uptime() + LEASE.total_seconds()
         rows = self._due(work, once)
         if not rows:
             return
@@ -430,7 +430,7 @@ class Sender:
         yield MessageDelayed(**_shared(message, work.now), until=until, reason="outside_hours")
 
     def _hand_over(self, leased: Leased) -> Outcome:
-        if time.clock_gettime(_UPTIME) >= leased.ends:
+        if uptime() >= leased.ends:
             # This process stood still: a person was asked, and may have said it meanwhile.
             return Outcome(kind="unknown", phase="lease", reason="lease_expired")
         name = leased.row.channel
@@ -474,7 +474,7 @@ class Sender:
                 self._lease_again(results)
                 raise
             except Exception as error:
-                given_up = self._closing.is_set() or time.clock_gettime(_UPTIME) >= ends
+                given_up = self._closing.is_set() or uptime() >= ends
                 if given_up or not is_away(error):
                     raise
             self._closing.wait(pause)
@@ -619,10 +619,13 @@ def _may_lead_to_card(message: Message, mentor: Person | None) -> bool:
 
 
 def _is_stale(message: Message, now: datetime) -> bool:
-    """A check-in that comes too late would meet the next one."""
+    """A check-in that comes too late would meet the next one, and a confirmation be unlawful."""
+    age = now - message.first_due_at
+    if message.purpose in CONFIRMS_STOP:
+        return age > CONFIRMED_WITHIN
     if message.purpose != "check_in":
         return False
-    return now - message.first_due_at > timedelta(hours=sequence("check_in").stale_after_hours)
+    return age > timedelta(hours=sequence("check_in").stale_after_hours)
 
 
 _FIELDS = tuple(Message.__dataclass_fields__)

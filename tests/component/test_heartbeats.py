@@ -17,9 +17,10 @@ from tests.house import House, a_discharge
 def _heard(center: House) -> list[bool]:
     rows = center.rows(
         "notifications",
-        "SELECT heard_at FROM stored_offset WHERE topic = 'intake-events' ORDER BY partition",
+        "SELECT heard_at > clock_timestamp() - interval '60 seconds' AS lately FROM stored_offset"
+        " WHERE topic = 'intake-events' ORDER BY partition",
     )
-    return [row.heard_at is not None for row in rows]
+    return [bool(row.lately) for row in rows]
 
 
 def _forget(center: House) -> None:
@@ -81,20 +82,29 @@ def test_none_is_sent_by_one_who_stood_still_after_looking(
     assert [True, True, True] == _heard(center)
 
 
-def test_one_that_lay_here_for_long_is_not_noted(
-    center: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What has come behind it meanwhile is not known."""
-    relay, consumer = (center.loops()[n] for n in ("intake relay", "notifications consumer"))
-    center.settle()
-    _forget(center)
+def _beat(center: House) -> None:
+    """Intake has nothing to say, and says so."""
+    relay = center.loops()["intake relay"]
     relay._beaten_at = float("-inf")
     relay.step()
+
+
+def _an_hour_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = heartbeats.uptime() + 3600
+    monkeypatch.setattr(heartbeats, "uptime", lambda: later)
+
+
+def test_one_that_lay_with_a_process_which_stood_still_is_as_old_as_it_is(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = center.loops()["notifications consumer"]
+    center.settle()
+    _forget(center)
+    _beat(center)
     claim = consumer._claim
 
     def stand_still(conn: Connection, records: Sequence[Record]) -> object:
-        now = time.monotonic()
-        monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+        _an_hour_passes(monkeypatch)
         return claim(conn, records)
 
     monkeypatch.setattr(consumer, "_claim", stand_still)
@@ -103,25 +113,70 @@ def test_one_that_lay_here_for_long_is_not_noted(
     assert [False, False, False] == _heard(center)
 
 
-def test_one_with_more_behind_it_says_nothing(center: House) -> None:
+def test_one_that_lay_in_the_broker_for_long_is_as_old_as_it_may_be(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sent it may have had much to say since, and be away."""
     center.settle()
     _forget(center)
-    rows = center.rows("notifications", "SELECT * FROM stored_offset WHERE topic = 'intake-events'")
-    brought = [
-        Record(
-            topic=row.topic,
-            topic_id=row.topic_id,
-            partition=row.partition,
-            offset=7,
-            key=None,
-            value=b"",
-            headers=(("heartbeat", b"1"),),
-            end=8 if row.partition == 1 else 9,
-        )
-        for row in rows
-    ]
+    _beat(center)
+    _an_hour_passes(monkeypatch)
+
+    center.loops()["notifications consumer"].step()
+    assert [False, False, False] == _heard(center)
+
+    _beat(center)
+    center.loops()["notifications consumer"].step()
+    assert [True, True, True] == _heard(center)
+
+
+def test_one_that_lay_there_when_a_consumer_began_says_nothing(center: House) -> None:
+    center.settle()
+    _forget(center)
+    _beat(center)
+
+    center.restart("notifications")
+    center.loops()["notifications consumer"].step()
+
+    assert [False, False, False] == _heard(center)
+
+
+def test_a_partition_with_traffic_behind_its_heartbeat_is_heard(center: House) -> None:
+    center.settle()
+    _forget(center)
+    _beat(center)
+    for number in range(20):
+        center.register_only(record_number=f"R-{number}", facility="south")
+    center.loops()["intake relay"].step()
+
+    center.loops()["notifications consumer"].step()
+
+    assert [True, True, True] == _heard(center)
+
+
+def test_a_reader_who_is_behind_counts_from_an_end_that_it_knew_before(center: House) -> None:
+    center.settle()
+    (place, *_) = center.rows("notifications", "SELECT * FROM stored_offset ORDER BY topic_id")
+    ends, now = heartbeats.Ends(), heartbeats.uptime()
+    beat = Record(
+        topic=place.topic,
+        topic_id=place.topic_id,
+        partition=place.partition,
+        offset=7,
+        key=None,
+        value=b"",
+        headers=(("heartbeat", b"1"),),
+    )
+    for end, age in ((5, 300), (7, 200), (8, 100)):
+        ends.learn({(place.topic, place.partition): end}, now - age)
 
     with center.notifications.engine.begin() as conn:
-        heartbeats.note(conn, brought)
+        conn.exec_driver_sql("UPDATE stored_offset SET heard_at = NULL")
+        ends.note(conn, [beat])
 
-    assert [False, True, False] == _heard(center)
+    (age,) = center.rows(
+        "notifications",
+        "SELECT extract(epoch FROM clock_timestamp() - heard_at) AS of FROM stored_offset"
+        " WHERE heard_at IS NOT NULL",
+    )
+    assert 200 <= age.of < 210
