@@ -141,15 +141,15 @@ class Work:
             if declared.purpose not in self.participant.keyring.opens or value is None:
                 continue
             expected = outbox.bound_to(event_id, event, declared.name)
-            if declared.content not in self.participant.keeps:
-                sealed = replace(value, bound=expected)
-                changes[declared.name] = self.open_as(declared.content, sealed)
-            elif (value.purpose, value.person, value.bound) != (
-                declared.purpose,
-                event.key,
-                expected,
+            kept = declared.content in self.participant.keeps
+            # What is opened is opened as what is expected here, whatever it says of itself.
+            if value.purpose != declared.purpose or (
+                kept and (value.person, value.bound) != (event.key, expected)
             ):
                 raise NotOurs("a sealed value does not belong where it stands")
+            if not kept:
+                sealed = replace(value, bound=expected)
+                changes[declared.name] = self.open_as(declared.content, sealed)
         return replace(event, **changes) if changes else event
 
     def open_as(self, content: type[Result], sealed: Sealed) -> Result | Destroyed:

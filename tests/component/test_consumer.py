@@ -8,6 +8,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
 from contracts.event import Event
 from contracts.intake import ClientDischarged
@@ -184,3 +185,21 @@ def test_a_consumer_that_moves_on_is_left_alone(center: House) -> None:
 def time_of_old() -> float:
     """When what lies behind was written; it does not matter here."""
     return 1.0
+
+
+def test_a_seal_for_nobody_known_parks_its_client_and_stops_no_other(center: House) -> None:
+    consumer = _consumer(center)
+    broken = center.register_only(facility="south")
+    other = center.register_only(facility="south", record_number="R-2", mobile="+15035550124")
+    with center.intake.engine.begin() as conn:
+        spoil = (
+            "UPDATE outbox SET body = convert_to(replace(convert_from(body, 'UTF8'),"
+            """ '"purpose":"about"', '"purpose":"about WHERE false --"'), 'UTF8')"""
+            " WHERE key = :key AND type = 'ClientDischarged'"
+        )
+        assert 1 == conn.execute(text(spoil), {"key": broken["client_id"]}).rowcount
+    center.settle()
+
+    assert {UUID(broken["client_id"])} == _parked(center)
+    assert "assigned" == center.story(other["id"], "south")["state"]
+    assert not consumer._fuse.is_blown

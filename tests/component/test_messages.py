@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import permutations
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -561,3 +561,19 @@ def test_times_are_the_clocks_not_the_databases(center: House) -> None:
 
     assert {center.clock.now().isoformat()} == {step["at"] for step in story["steps"]}
     assert timedelta(0) == center.clock.now() - center.notifications.now()
+
+
+def test_a_timer_that_nobody_knows_stops_none_of_the_others(center: House) -> None:
+    story = center.register(language="fr")
+    unknown = text("INSERT INTO timer VALUES (:key, 'no-such-kind', :at, '{}')")
+    with center.notifications.engine.begin() as conn:
+        conn.execute(unknown, {"key": uuid4(), "at": center.clock.now()})
+    center.clock.move(hours=25)
+
+    center.settle()
+
+    waiting = "SELECT 1 FROM message WHERE purpose = 'waiting'"
+    assert center.rows("notifications", waiting)
+    [parked] = center.rows("notifications", "SELECT handler FROM parked_key")
+    assert "no-such-kind" == parked.handler
+    assert "waiting" == center.story(story["id"])["state"]
