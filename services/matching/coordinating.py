@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from sqlalchemy import select
-
 from contracts.event import Event
 from contracts.matching import MentorErased, Why
 from messaging import audit, releasing
-from messaging.tables import PARKED_KEY
 from messaging.unavailable import Overtaken
 from messaging.work import Command, Participant, Work
 from services.matching.handlers import end
@@ -113,11 +110,14 @@ def erase_mentor(participant: Participant, mentor_id: UUID, *, by: object, becau
             # Somebody was given to them while this waited for the mentor.
             raise Overtaken
         releasing.forget(work, mentor_id)
+        going_on = work.store.going_on(clients)
         for client_id in clients:
             current: Assignment | None = work.store.active(client_id)
             if current is not None and current.mentor_id == mentor_id:
                 work.store.refuse(client_id, mentor_id)
-                yield from end(work, current, STOPPED, then="seeking")
+                # What waits of them may say that they need nobody any more.
+                then = "seeking" if client_id in going_on else "waiting"
+                yield from end(work, current, STOPPED, then=then)
         work.store.forget_mentor(mentor_id)
         audit.note(work.conn, work.now, by, "erased", mentor_id, because=because)
         yield MentorErased(mentor_id=mentor_id, erased_at=work.now)
@@ -132,13 +132,12 @@ def _as_seen(
     work.store.load_clients([client_id])
     client: Client | None = work.store.clients.get(client_id)
     current: Assignment | None = work.store.active(client_id)
-    parked = select(PARKED_KEY.c.key).where(PARKED_KEY.c.key == client_id)
     if (
         client is None
         or client.facility_id != facility.id
         or client.state not in ("waiting", "placed")
         or mark_of(client, current) != seen
-        or work.conn.execute(parked).first() is not None
+        or client_id not in work.store.going_on([client_id])
     ):
         raise MovedOn
     return client, current

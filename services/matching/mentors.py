@@ -104,23 +104,31 @@ def put_mentors(
     for row in rows:
         mentor_id = ids[row.code]
         before = current.get(mentor_id)
-        if before is not None and work.open_as(MentorRow, from_json(before.profile)) == row:
+        profile = None
+        if before is not None:
+            profile = work.open_as(MentorRow, from_json(before.profile))
+        if profile == row:
             continue
         stored += 1
+        # What the file says as it said before is no newer than what the mentor texted since.
+        is_old = isinstance(profile, MentorRow) and profile.state == row.state
+        state = before.state if before is not None and is_old else row.state
         at = tuple(facilities[code] for code in row.facilities)
         work.store.eased.update(at)
-        _put(work, mentor_id, row, at, before)
-        yield _changed(work, mentor_id, row, at, row.state, caseloads.get(mentor_id, 0))
+        _put(work, mentor_id, row, at, state, before)
+        yield _changed(work, mentor_id, row, at, state, caseloads.get(mentor_id, 0))
     return stored
 
 
-def _put(work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], before: Any) -> None:
+def _put(
+    work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], state: str, before: Any
+) -> None:
     sealed = work.seal(row, "about", mentor_id, f"mentor/{mentor_id}/profile")
     values = {
         "code": row.code,
         "facility_ids": list(at),
         "capacity": row.capacity,
-        "state": row.state,
+        "state": state,
         # A mentor who texted STOP stays stopped until they text START themselves.
         "stopped": before.stopped if before is not None else False,
         "revision": before.revision + 1 if before is not None else 1,
@@ -166,7 +174,7 @@ def profile_given(event: MentorProfileGiven, work: Work) -> Iterable[Event]:
     if profile == before:
         return
     work.store.eased.update(row.facility_ids)
-    _put(work, event.mentor_id, replace(profile, state=row.state), row.facility_ids, row)
+    _put(work, event.mentor_id, profile, row.facility_ids, row.state, row)
     caseload = work.store.caseloads([event.mentor_id]).get(event.mentor_id, 0)
     yield _changed(work, event.mentor_id, profile, row.facility_ids, row.state, caseload)
 

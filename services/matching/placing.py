@@ -57,6 +57,10 @@ def place_seekers(work: Work) -> Iterator[Event]:
             yield from desk.place(seeking.get(facility_id, []))
             if facility_id in work.store.eased:
                 yield from desk.place_waiting()
+        else:
+            # Its own key is late or parked; they are tried when it comes.
+            for client in seeking.get(facility_id, []):
+                work.store.put(replace(client, state="waiting"))
 
 
 class NotPossible(Exception):
@@ -260,5 +264,5 @@ def answer_by(profile: MentorRow, facility: Facility, now: datetime) -> datetime
     """The end of two hours of the mentor's own hours, within those in which texts may leave."""
     zone, own = profile.time_zone, parse_hours(profile.hours)
     allowed = parse_hours(facility.quiet_hours)
-    hours = narrower(own, allowed) or own
+    hours = narrower(own, allowed) or allowed
     return after_open_time(next_opening(now, zone, hours), zone, hours, ANSWER_WITHIN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
@@ -163,7 +163,7 @@ class Facility:
 class Client:
     """A client as matching sees one. ``about`` is None when their key was destroyed.
 
-    ``state``: seeking (in this piece of work), waiting, placed, held, ended.
+    ``state``: seeking (in this piece of work alone), waiting, placed, held, ended.
     """
 
     id: UUID
@@ -344,12 +344,19 @@ class Store:
     def _locked(self, query: Select[Any]) -> Select[Any]:
         return query if self.only_looks else _LOCKING[query]
 
+    def going_on(self, client_ids: Collection[UUID]) -> set[UUID]:
+        """Those of these clients of whom nothing is parked or early."""
+        query = select(CLIENT.c.id).where(among(CLIENT.c.id, client_ids), goes_on(CLIENT.c.id))
+        return set(self._conn.execute(query).scalars())
+
     def load_waiting(self, facility_id: UUID, *, beyond: Client | None, limit: int) -> list[Client]:
         """Lock the next clients who wait at a facility, riskiest and longest first.
 
         Those that somebody else is deciding on are passed over: waiting for them could deadlock.
         So is whoever waits for more than a mentor: what is parked or early may say something else.
         """
+        # Their turn is read from rows: one at hand that stands elsewhere would be met for ever.
+        self._write_clients()
         query = (
             select(CLIENT)
             .where(CLIENT.c.facility_id == facility_id, CLIENT.c.state == "waiting")

@@ -403,3 +403,17 @@ def test_pages_that_told_of_an_erased_mentor_still_open(center: House) -> None:
 
 def test_who_is_no_mentor_is_not_erased(center: House) -> None:
     assert not erase_mentor(center.matching, uuid4(), by="ops", because="asked")
+
+
+def test_nobody_is_looked_for_while_something_of_the_client_waits(center: House) -> None:
+    """It may say that they died."""
+    story = center.register(facility="south")
+    mentor, _ = _mentor_of(center)
+    center.park("matching", story["client_id"])
+
+    assert erase_mentor(center.matching, mentor, by="ops", because="asked")
+    center.settle()
+
+    standing = "SELECT 1 FROM assignment WHERE state <> 'ended'"
+    assert [] == center.rows("matching", standing)
+    assert [("waiting",)] == [tuple(r) for r in center.rows("matching", "SELECT state FROM client")]

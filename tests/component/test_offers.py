@@ -11,9 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from services.check import gather, judge
+from services.intake.facilities import load_facilities
 from services.matching.loading import decide, find_load, judge_file
 from services.matching.looking import facility_named
-from tests.house import House
+from services.matching.store import Store
+from tests.house import DEMO, House
 
 JO, CLIENT = "+15035550101", "+15035550123"
 HEADER = (
@@ -329,3 +331,64 @@ def test_the_database_itself_refuses(center: House, planted: str) -> None:
         conn.execute(known, {"id": spare["client"]})
         client, mentor, place, state = wanted
         conn.execute(insert, {"client": client, "mentor": mentor, "place": place, "state": state})
+
+
+def test_a_correction_beside_what_frees_a_place_does_not_go_round_for_ever(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has just become high risk stands elsewhere in the turn than their row says."""
+    waits = _another(center, 1, language="fr")
+    assert "waiting" == waits["state"]
+    load_waiting, pages = Store.load_waiting, iter(range(20))
+
+    def counted(store: Store, *given: Any, **named: Any) -> list[Any]:
+        next(pages)
+        return load_waiting(store, *given, **named)
+
+    monkeypatch.setattr(Store, "load_waiting", counted)
+    # Both reach matching in one piece of work.
+    body = {"record_number": "R-1", "mobile": "+15035553001", "email": None, "language": "fr"}
+    center.register_only(**body, reason="left_against_advice")
+    center.text_only(JO, "pause")
+    center.settle()
+
+    assert "waiting" == center.story(waits["id"])["state"]
+    assert next(pages) < 10
+    assert [] == center.rows("matching", "SELECT key FROM parked_key")
+
+
+def test_who_came_before_their_facility_waits_for_it(center: House) -> None:
+    """They have keys of their own, so that either may be late or parked."""
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("DELETE FROM facility"))
+    early = center.register(facility="south")
+    assert [("waiting",)] == [tuple(r) for r in center.rows("matching", "SELECT state FROM client")]
+
+    file = (
+        (DEMO / "demo-facilities.toml")
+        .read_bytes()
+        .replace(b"promised_hours = ", b"promised_hours = 1")
+    )
+    load_facilities(center.desk, file)
+    center.settle()
+
+    assert "assigned" == center.story(early["id"], "south")["state"]
+
+
+def test_a_file_does_not_undo_what_a_mentor_texted_since(center: House) -> None:
+    roster = HEADER + _mentor("F-1", 1, facilities="north")
+    center.load_mentors(roster)
+    center.text("+15035552001", "pause")
+
+    center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north", capacity=2))
+    paused = _state_of(center, "F-1")
+    center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north", state="paused"))
+    center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
+
+    assert "paused" == paused
+    assert "active" == _state_of(center, "F-1")
+
+
+def _state_of(center: House, code: str) -> str:
+    [row] = center.rows("matching", "SELECT state FROM mentor WHERE code = :c", c=code)
+    return str(row.state)
