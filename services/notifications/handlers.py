@@ -40,7 +40,7 @@ from messaging.sealing import SearchTokens
 from messaging.timers import Timer
 from messaging.work import Work
 from services.notifications import calling_off, cards, check_ins, mentors
-from services.notifications.domain import AFTER_STOP, CHANNEL_OF_CONSENT
+from services.notifications.domain import AFTER_STOP, CHANNEL_OF_CONSENT, UNDER_WAY
 from services.notifications.planning import Planner, channels_of
 from services.notifications.store import Assignment, Facility, Person
 
@@ -76,13 +76,13 @@ class Handlers:
             return
         known = work.store.persons.get(event.client_id)
         returns = known is not None and known.discharge_id is not None
-        self._know(work, event.client_id, contact, facility_id=event.facility_id)
+        is_found = self._know(work, event.client_id, contact, facility_id=event.facility_id)
         person = work.store.persons[event.client_id]
         work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
         if returns:
             # Days are counted anew once it is said who stands beside them.
             yield from check_ins.end(work, event.client_id, "withdrawn")
-        if event.replaces is None or not work.store.is_welcomed(event.client_id):
+        if event.replaces is None or is_found or not work.store.is_welcomed(event.client_id):
             # Otherwise they were welcomed for the earlier discharge, and keep their mentor.
             planner = self._planner(work)
             yield from planner.tell_client("first", event.client_id, event.discharge_id)
@@ -91,18 +91,20 @@ class Handlers:
         """What is known has changed; if it was held, the first message may leave now."""
         contact = opened(event.contact)
         if contact is None:
-            return ()
-        self._know(work, event.client_id, contact, facility_id=event.facility_id)
+            return
+        is_found = self._know(work, event.client_id, contact, facility_id=event.facility_id)
         if calling_off.declined(work, event.client_id, event.discharge_id):
-            return ()
+            return
         person = work.store.persons[event.client_id]
         was_held = person.state == "held"
         work.store.put(replace(person, state="active", discharge_id=event.discharge_id))
+        if is_found:
+            yield from self._welcome_again(work, event.client_id)
         if not was_held or work.store.is_welcomed(event.client_id):
-            return ()
+            return
         tried = work.store.channels_tried(f"first/client/{event.discharge_id}")
         planner = self._planner(work)
-        return planner.tell_client("first", event.client_id, event.discharge_id, tried=tried)
+        yield from planner.tell_client("first", event.client_id, event.discharge_id, tried=tried)
 
     def contact_changed(self, event: ContactDetailsChanged, work: Work) -> Iterable[Event]:
         """The client is called or reached differently from now on."""
@@ -111,8 +113,8 @@ class Handlers:
             kept = work.store.persons.get(event.client_id)
             if kept is not None and isinstance(kept.contact, ContactDetails):
                 contact = replace(contact, what_helps=kept.contact.what_helps)
-            self._know(work, event.client_id, contact)
-        return ()
+            if self._know(work, event.client_id, contact):
+                yield from self._welcome_again(work, event.client_id)
 
     def consent_given(self, event: ConsentGiven, work: Work) -> Iterable[Event]:
         """The client may be reached in one more way."""
@@ -232,6 +234,9 @@ class Handlers:
         )
         work.store.put_assignment(assignment)
         work.store.close_questions(assignment.id, "offer")
+        planner = self._planner(work)
+        # That nobody was found yet would come beside who was.
+        yield from planner.withdraw("withdrawn", subject_id=event.client_id, purpose="waiting")
         # Whoever keeps their mentor has come back now, however long ago the two were introduced.
         since = work.now if event.kept else event.assigned_at
         check_ins.begin(work, self.tokens, assignment, since)
@@ -242,7 +247,6 @@ class Handlers:
         work.timers.set(
             event.client_id, f"remind/{assignment.id}", event.assigned_at + REMIND_AFTER
         )
-        planner = self._planner(work)
         # Whoever is to call is written to first.
         yield from self._send_card(work, planner, assignment)
         yield from planner.tell_client(
@@ -367,18 +371,27 @@ class Handlers:
         contact: ContactDetails,
         *,
         facility_id: UUID | None = None,
-    ) -> None:
+    ) -> bool:
+        """Keep how they are reached; whether somebody else's address was put right by it."""
         kept = work.store.persons.get(client_id)
         if kept is None:
             kept = Person(id=client_id, kind="client", state="known")
-        work.store.put(
-            replace(
-                kept,
-                contact=contact,
-                facility_id=facility_id or kept.facility_id,
-                **self._tokens_of(contact, kept),
-            )
-        )
+        tokens = self._tokens_of(contact, kept)
+        before = {name: getattr(kept, name) for name in tokens}
+        known = {**tokens, "contact": contact, "facility_id": facility_id or kept.facility_id}
+        work.store.put(replace(kept, **known))
+        had = kept.contact
+        was_lost = {
+            "mobile_token": had is not None and had.mobile is not None,
+            "email_token": had is not None and had.email is not None,
+        }
+        return any(was_lost[n] and before[n] is None and tokens[n] is not None for n in tokens)
+
+    def _welcome_again(self, work: Work, client_id: UUID) -> Iterator[Event]:
+        """What a stranger heard is said to the client."""
+        assert work.cause is not None
+        standing = work.store.standing(client_id)
+        yield from self._planner(work).welcome_again(client_id, standing, work.cause.event_id)
 
     def _tokens_of(
         self, contact: ContactDetails | MentorContact, kept: Person | None
@@ -418,6 +431,9 @@ class Handlers:
         work.store.close_questions(assignment_id, "offer", "contact", "introduction")
         work.timers.revoke(assignment.client_id, f"remind/{assignment_id}")
         cards.end(work, assignment_id)
+        if assignment.state in UNDER_WAY:
+            # What was written while this mentor stood beside them is not for the next one.
+            mentors.put_away_words(work, assignment.client_id)
         yield from self._planner(work).withdraw(reason, assignment_id=assignment_id)
 
     def _end_forgotten(

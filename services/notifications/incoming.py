@@ -22,9 +22,15 @@ from hosting.hours import after_open_time
 from messaging.sealing import SearchTokens, to_json
 from messaging.work import Participant, Work
 from services.notifications import calling_off, cards, check_ins
-from services.notifications.domain import DECLINED, RANK, UNDER_WAY
+from services.notifications.domain import DECLINED, RANK
 from services.notifications.planning import Planner, channels_of, hours_of
-from services.notifications.replies import CLIENT_SAYS, Meaning, also_stop, understand
+from services.notifications.replies import (
+    CLIENT_SAYS,
+    SAID_OF_THE_NUMBER,
+    Meaning,
+    also_stop,
+    understand,
+)
 from services.notifications.retrying import next_channel_after
 from services.notifications.sequences import sequence
 from services.notifications.store import MESSAGE, PERSON, REPLY, Assignment, Person, Question
@@ -37,6 +43,10 @@ _ANSWERS = {
     Meaning.NO_ANSWER: "contact",
     Meaning.SOMEONE_ELSE: "introduction",
 }
+
+#: What is true of a number, whoever had it and however long ago.
+_OF_EVERYBODY = frozenset({Meaning.STOP, Meaning.START, Meaning.WRONG_NUMBER})
+_MENTORS_SAY = frozenset({Meaning.TALKED, Meaning.NO_ANSWER, Meaning.PAUSE, Meaning.BACK})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +92,32 @@ class Desk:
             if not ids:
                 return _from_a_stranger(work, token, meaning, channel, provider_id)
             work.store.load_persons(ids)
-            person = _most_likely(work, ids, meaning)
-            if work.store.open_question(person.id, "check_in") is not None:
+            persons = _who_may_have_written(work, ids, meaning)
+            if any(work.store.open_question(one.id, "check_in") for one in persons):
                 meaning = understand(words, "check_in")
-            incoming = _Incoming(work, self.tokens, person, channel, had_ended=had_ended)
-            incoming.keep(words, provider_id, meaning)
+            is_shared = len(persons) > 1
+            if is_shared and meaning not in SAID_OF_THE_NUMBER:
+                meaning = Meaning.SHARED
             # A stranger says it of their own number, not of whoever had it.
             ends = ends and meaning is not Meaning.WRONG_NUMBER
-            withdrawn = incoming.end_messages(token) if ends else ()
-            return [*withdrawn, *incoming.take(meaning, token)]
+            said: list[Event] = []
+            for person in persons:
+                is_first = person is persons[0]
+                incoming = _Incoming(
+                    work,
+                    self.tokens,
+                    person,
+                    channel,
+                    had_ended=had_ended,
+                    # They have one phone, which is answered once.
+                    answers=is_first,
+                )
+                # What one of them wrote must reach nobody who looks after another.
+                kept = None if is_shared else words
+                incoming.keep(kept, provider_id if is_first else None, meaning)
+                said += incoming.end_messages(token) if ends else ()
+                said += incoming.take(meaning, token)
+            return said
 
         self.participant.transact(command)
 
@@ -127,8 +154,10 @@ class _Incoming:
         *,
         had_ended: bool = False,
         asked: Question | None = None,
+        answers: bool = True,
     ) -> None:
         self._work = work
+        self._answers = answers
         self._asked = asked
         self._had_ended = had_ended
         self._planner = Planner(work=work, tokens=tokens)
@@ -136,18 +165,22 @@ class _Incoming:
         self._channel = channel
         self._reply_id = uuid4()
 
-    def keep(self, words: str, provider_id: str, meaning: Meaning) -> None:
-        """Keep the words, sealed, for the mentor's page."""
-        bound = f"reply/{self._reply_id}/words"
-        sealed = self._work.keys.seal(words[:1600], "contact", self._person.id, bound)
+    def keep(self, words: str | None, provider_id: str | None, meaning: Meaning) -> None:
+        """Keep the words, sealed, for the mentor's page; without them nobody can read there."""
+        sealed = None
+        if words is not None:
+            bound = f"reply/{self._reply_id}/words"
+            words = words[:1600]
+            sealed = to_json(self._work.keys.seal(words, "contact", self._person.id, bound))
         row = {
             "id": self._reply_id,
             "provider_id": provider_id,
             "person_id": self._person.id,
             "channel": self._channel,
             "meaning": str(meaning),
-            "words": to_json(sealed),
+            "words": sealed,
             "received_at": self._work.now,
+            "read_at": self._work.now if sealed is None else None,
         }
         self._work.conn.execute(upsert(REPLY).values(row))
 
@@ -161,7 +194,9 @@ class _Incoming:
 
     def take(self, meaning: Meaning, token: str | None = None) -> Iterator[Event]:
         """What follows from the reply."""
-        if self._person.kind == "client":
+        if meaning is Meaning.SHARED:
+            yield self._said(meaning, None)
+        elif self._person.kind == "client":
             yield from self._from_client(meaning, token)
         else:
             yield from self._from_mentor(meaning, token)
@@ -202,7 +237,7 @@ class _Incoming:
     def _pass_on_wish_to_talk(self) -> Generator[Event, None, datetime]:
         """The mentor hears at once that somebody would like to talk; by when they should have."""
         self._answer("check_in_talk")
-        assignment = self._assignment()
+        assignment = self._work.store.standing(self._person.id)
         mentor = self._mentor_of(assignment)
         if assignment is None or mentor is None or mentor.contact is None:
             return self._work.now
@@ -217,12 +252,6 @@ class _Incoming:
         within = timedelta(hours=sequence("check_in").contact_within_hours)
         return after_open_time(self._work.now, mentor.contact.time_zone, hours, within)
 
-    def _assignment(self) -> Assignment | None:
-        """The one that stands between the client and a mentor."""
-        mine = self._work.store.assignments.values()
-        standing = (a for a in mine if a.client_id == self._person.id and a.state in UNDER_WAY)
-        return next(standing, None)
-
     def _mentor_of(self, assignment: Assignment | None) -> Person | None:
         if assignment is None:
             return None
@@ -234,8 +263,11 @@ class _Incoming:
         if meaning in (Meaning.SOMEONE_ELSE, Meaning.TALK):
             # What only a client can want.
             meaning = Meaning.UNCLEAR
+        several = self._one_of_several(meaning)
+        if several is not None:
+            meaning = Meaning.UNCLEAR
         kind = _ANSWERS.get(meaning)
-        question = self._question(kind) if kind else self._question("offer")
+        question = several or self._question(kind or "offer")
         if meaning is Meaning.NO and question is None:
             # A mentor who was assigned without being asked may still say no.
             question = self._question("contact")
@@ -264,6 +296,21 @@ class _Incoming:
             self._work.store.close_questions(question.assignment_id, question.kind)
         yield self._said(meaning, question)
 
+    def _one_of_several(self, meaning: Meaning) -> Question | None:
+        """What a text may answer that may mean another client as well: a page says which one."""
+        if self._asked is not None or meaning not in (Meaning.TALKED, Meaning.NO):
+            return None
+        store = self._work.store
+        if meaning is Meaning.NO and store.open_question(self._person.id, "offer"):
+            return None
+        waiting: list[Question] = store.open_questions(self._person.id, "contact")
+        # They may say no once more to somebody about whom the question is settled by now.
+        if len(waiting) > 1 or (
+            waiting and meaning is Meaning.NO and store.was_asked_since(waiting[0])
+        ):
+            return waiting[0]
+        return None
+
     def _stop_start_help(self, meaning: Meaning, token: str | None, prefix: str) -> None:
         if meaning is Meaning.STOP:
             # A confirmation of every repetition would be just what they asked us to end.
@@ -291,10 +338,16 @@ class _Incoming:
             self._person = replace(self._person, email_token=None)
         self._work.store.put(self._person)
         self._work.store.load_planned_to(self._person.id)
-        yield from self._planner.withdraw(
-            "wrong_number", person_id=self._person.id, channel=self._channel
-        )
-        yield from check_ins.end(self._work, self._person.id, "wrong_number")
+        unsent = {"person_id": self._person.id, "channel": self._channel}
+        if self._person.kind == "client":
+            yield from check_ins.end(self._work, self._person.id, "wrong_number")
+            standing = self._work.store.standing(self._person.id)
+            yield from self._planner.welcome_again(self._person.id, standing, self._reply_id)
+            for message in self._work.store.planned(**unsent):
+                if not message.is_answer:
+                    yield from self._planner.reroute(message, "wrong_number")
+        else:
+            yield from self._planner.withdraw("wrong_number", **unsent)
         self._answer("wrong_number")
 
     def _question(self, kind: str) -> Question | None:
@@ -309,7 +362,8 @@ class _Incoming:
         return found
 
     def _answer(self, purpose: str, *, once: str = "") -> None:
-        self._planner.answer(purpose, self._person, self._channel, self._reply_id, once=once)
+        if self._answers:
+            self._planner.answer(purpose, self._person, self._channel, self._reply_id, once=once)
 
     def _said(
         self, meaning: Meaning, question: Question | None, contact_by: datetime | None = None
@@ -331,17 +385,24 @@ class _Incoming:
         )
 
 
-def _most_likely(work: Work, ids: list[UUID], meaning: Meaning) -> Person:
-    """Who of those who share a number has answered: whoever was asked, else a client first."""
-    kind = _ANSWERS.get(meaning)
+def _who_may_have_written(work: Work, ids: list[UUID], meaning: Meaning) -> list[Person]:
+    """All of those who share a number who may have written this, whom to answer first."""
     persons: list[Person] = sorted(
         (work.store.persons[i] for i in ids if i in work.store.persons),
-        key=lambda p: (p.state != "active", p.kind != "client", str(p.id)),
+        key=lambda one: (not _is_here(one), one.kind != "client", str(one.id)),
     )
-    for person in persons:
-        if kind is not None and work.store.open_question(person.id, kind) is not None:
-            return person
-    return persons[0]
+    if meaning in _OF_EVERYBODY:
+        return persons
+    kind = _ANSWERS.get(meaning)
+    asked = [one for one in persons if kind and work.store.open_question(one.id, kind) is not None]
+    likely = asked or [one for one in persons if _is_here(one)] or persons
+    mentors = [one for one in likely if one.kind == "mentor"]
+    return mentors if mentors and meaning in _MENTORS_SAY else likely
+
+
+def _is_here(person: Person) -> bool:
+    """Whether somebody may have a reason to write: a mentor who pauses has."""
+    return person.state == "active" or (person.kind == "mentor" and person.state != "erased")
 
 
 def _from_a_stranger(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -160,6 +161,10 @@ def _add_settings(pages: Blueprint, door: Door, desk: MentorDesk) -> None:
             several = {name: request.form.getlist(name) for name in ("days", "strengths")}
             typed = request.form.to_dict() | several
             return _settings(me, typed=typed, errors=_told(me, wrong.args[0])), 422
+        known, had = me.contact.capacity, request.form.get("had_capacity")
+        if known is not None and had == str(profile.capacity):
+            # The mentor left it as it was, and a coordinator may have lowered it since.
+            profile = replace(profile, capacity=known)
         desk.give_profile(g.visit.mentor_id, profile)
         return see("messages.settings", done="profile_saved")
 
@@ -185,6 +190,7 @@ def _settings(
     words = WORDS[language]
     stands = hours_as_typed(contact.hours)
     stands |= {"capacity": contact.capacity, "strengths": contact.strengths}
+    stands["had_capacity"] = contact.capacity
     read_so = None
     if me.hello and wrote is None:
         names = {"alias": me.facility.alias, "called": contact.called}

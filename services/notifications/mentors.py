@@ -345,6 +345,12 @@ def _note_shown(work: Work, assignments: list[Assignment], page: str) -> None:
 _UNREAD = REPLY.c.read_at.is_(None) & REPLY.c.meaning.not_in(_NOT_FOR_MENTORS)
 
 
+def put_away_words(work: Work, client_id: UUID) -> None:
+    """What a client wrote is shown no more on the page of whoever stands beside them."""
+    mine = update(REPLY).where(REPLY.c.person_id == client_id, REPLY.c.read_at.is_(None))
+    work.conn.execute(mine.values(read_at=work.now))
+
+
 def _count_waiting(work: Work, client_ids: list[UUID]) -> dict[UUID, int]:
     query = select(REPLY.c.person_id, func.count()).where(
         among(REPLY.c.person_id, client_ids), _UNREAD

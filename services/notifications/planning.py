@@ -22,7 +22,10 @@ _ADDRESS = {"sms": "mobile", "email": "email"}
 
 
 def channels_of(person: Person, agreed: set[str]) -> list[str]:
-    """The channels on which this person can be written to, in their order."""
+    """The channels on which this person can be written to, in their order.
+
+    An address by which they are not found when they write is somebody else's.
+    """
     contact = person.contact
     if contact is None:
         return []
@@ -31,7 +34,11 @@ def channels_of(person: Person, agreed: set[str]) -> list[str]:
         chosen = [CHANNEL_OF_CONSENT[c] for c in contact.channels if c in CHANNEL_OF_CONSENT]
         order = [*chosen, *(c for c in order if c not in chosen)]
         order = [c for c in order if c in {CHANNEL_OF_CONSENT.get(a) for a in agreed}]
-    return [channel for channel in order if getattr(contact, _ADDRESS[channel])]
+    return [
+        channel
+        for channel in order
+        if getattr(contact, _ADDRESS[channel]) and getattr(person, f"{_ADDRESS[channel]}_token")
+    ]
 
 
 def hours_of(person: Person, facility: Facility | None) -> Hours:
@@ -85,6 +92,25 @@ class Planner:
         self.work.store.plan(message)
         if not channels:
             yield suppressed(message, "no_channel", self.work.now)
+
+    def welcome_again(
+        self, client_id: UUID, assignment: Assignment | None, because: UUID
+    ) -> Iterator[Event]:
+        """Say to a client what may have gone to somebody else, if there is a way to them now.
+
+        ``because`` is the reply or the event that told of it.
+        """
+        person: Person | None = self.work.store.persons.get(client_id)
+        if person is None or person.state != "active" or person.discharge_id is None:
+            return
+        purpose = "introduction" if assignment else "first"
+        about = assignment.id if assignment else person.discharge_id
+        said = f"{purpose}/client/{about}"
+        left = channels_of(person, self.work.store.consents.get(client_id, set()))
+        if left and self.work.store.was_handed_over(said):
+            yield from self.tell_client(
+                purpose, client_id, about, assignment=assignment, once=f"{said}/{because}"
+            )
 
     def tell_mentor(
         self,

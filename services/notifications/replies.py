@@ -26,6 +26,8 @@ class Meaning(StrEnum):
     WRONG_NUMBER = auto()
     DANGER = auto()
     UNCLEAR = auto()
+    #: Read in no table: the number is more than one person's, and nobody knows who wrote.
+    SHARED = auto()
 
 
 # The tables are read against a plain form of the reply: lower case, no accents, no apostrophes
@@ -369,6 +371,11 @@ PICTURES: Mapping[str, frozenset[Meaning]] = {
     "\N{THUMBS DOWN SIGN}": frozenset({Meaning.NO}),
     "\N{OCTAGONAL SIGN}": frozenset({Meaning.STOP}),
 }
+
+#: What holds for everybody who has the number, whoever of them has said it.
+SAID_OF_THE_NUMBER = frozenset(
+    {Meaning.STOP, Meaning.START, Meaning.HELP, Meaning.DANGER, Meaning.WRONG_NUMBER}
+)
 
 #: What a client can say; anything else that is clear to others is unclear from them.
 CLIENT_SAYS = frozenset(

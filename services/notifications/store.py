@@ -50,6 +50,7 @@ from messaging.rows import (
     upsert_many,
 )
 from messaging.sealing import from_json, to_json
+from services.notifications.domain import UNDER_WAY
 
 if TYPE_CHECKING:
     from messaging.work import Work
@@ -424,8 +425,10 @@ class Store:
         for row in consents:
             self.consents.setdefault(row.client_id, set()).add(row.channel)
         for row in assignments:
-            assignment = self._before[row.id] = Assignment(**row._asdict())
-            self.put_assignment(assignment)
+            # Of a client who is not known here they may be at hand already, and have changed.
+            if row.id not in self.assignments:
+                assignment = self._before[row.id] = Assignment(**row._asdict())
+                self.put_assignment(assignment)
 
     def load_planned_to(self, person_id: UUID) -> None:
         """Read what is planned to a person, whomever it is about; a mentor may have hundreds."""
@@ -533,6 +536,11 @@ class Store:
 
     # Questions: a person has one open at a time, the others wait for it to close.
 
+    def standing(self, client_id: UUID) -> Assignment | None:
+        """The one that stands between a client and a mentor."""
+        mine = self.assignments_of(client_id)
+        return next((one for one in mine if one.state in UNDER_WAY), None)
+
     def ask(self, kind: str, person_id: UUID, assignment: Assignment) -> None:
         """Put a question to a person: open now, or when what is more urgent is answered."""
         question = Question(
@@ -560,10 +568,23 @@ class Store:
 
     def open_question(self, person_id: UUID, *kinds: str) -> Question | None:
         """What the person was asked, of these kinds: the open one, else the oldest that waits."""
+        return next(iter(self.open_questions(person_id, *kinds)), None)
+
+    def open_questions(self, person_id: UUID, *kinds: str) -> list[Question]:
+        """All that the person was asked, of these kinds, and has not answered."""
         self._take_in_waiting(person_id)
         found = [q for q in self._unanswered(person_id) if q.kind in kinds]
-        found.sort(key=lambda q: (q.state != "open", q.asked_at, q.id))
-        return found[0] if found else None
+        return sorted(found, key=lambda q: (q.state != "open", q.asked_at, q.id))
+
+    def was_asked_since(self, question: Question) -> bool:
+        """Whether the same mentor was asked about somebody else after this."""
+        query = select(MESSAGE.c.id).where(
+            MESSAGE.c.person_id == question.person_id,
+            MESSAGE.c.purpose == "offer",
+            MESSAGE.c.assignment_id != question.assignment_id,
+            MESSAGE.c.first_due_at >= question.asked_at,
+        )
+        return self._conn.execute(query.limit(1)).first() is not None
 
     def question_about(self, assignment_id: UUID, kind: str) -> Question | None:
         """The unanswered question of this kind about an assignment."""

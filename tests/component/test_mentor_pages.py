@@ -565,6 +565,25 @@ def test_hours_capacity_and_strengths_are_what_matching_goes_by(center: House) -
     assert 1 == len([words for words in center.network.to(JO) if "YES or NO" in words])
 
 
+def test_a_capacity_that_was_left_as_it_was_does_not_undo_one_that_came_since(
+    center: House,
+) -> None:
+    assigned(center)
+    browser, _ = visiting(center)
+    [had] = re.findall(r'name="had_capacity" value="(\d+)"', read(browser, "/messages/settings"))
+    roster = (DEMO / "demo-mentors.csv").read_text().splitlines(keepends=True)
+    [jo] = [line for line in roster if line.startswith("M-01,")]
+    fewer = jo.replace(f",{had},", ",1,", 1)
+    assert fewer != jo
+    center.load_mentors(roster[0] + fewer)
+
+    post(browser, "/messages/settings/profile", **profile(capacity=had), had_capacity=had)
+    center.settle()
+
+    [row] = center.rows("matching", "SELECT capacity FROM mentor WHERE code = 'M-01'")
+    assert 1 == row.capacity
+
+
 def test_a_place_more_lets_somebody_in_who_waits(center: House) -> None:
     assigned(center, LUZ, **FOR_LUZ)
     browser, _ = visiting(center, LUZ, LUZ_MAIL)

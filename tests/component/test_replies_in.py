@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from services.notifications.channels import Outcome
 from tests.house import DEMO, House, a_discharge
 
 CLIENT, MAIL = "+15035550123", "sam@example.org"
 STRANGER = "+15035550999"
+MENTORS = {f"+150355501{number:02}" for number in range(1, 13)}
 JO, NOOR = "+15035550101", "+15035550111"
 ON_CALL = "+15035550182"
 UNSUBSCRIBED = Outcome(kind="rejected", phase="answer", reason="twilio_21610")
@@ -175,7 +177,9 @@ def test_a_wrong_number_that_is_told_again_stays_a_stranger_s(center: House) -> 
     assert "assigned" == center.story(story["id"])["state"]
     center.register(mobile="+15035550177")
     center.text("+15035550177", "help")
-    assert 1 == len(center.network.to("+15035550177"))
+    introduced, helped = center.network.to("+15035550177")
+    assert "will call you" in introduced
+    assert "will call you" not in helped
 
 
 def test_a_mentors_wrong_number_stays_a_stranger_s_when_they_are_told_of_again(
@@ -305,3 +309,170 @@ def test_a_mentor_called_by_the_coordinator_hears_that_it_ended(center: House) -
 
 
 _ACTIVE = "SELECT state FROM assignment WHERE state <> 'ended'"
+
+
+@pytest.fixture
+def housemates(center: House) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two clients of two facilities who have one phone, and a mentor each."""
+    one = _introduced(center)
+    other = center.register(facility="south", record_number="S-1", email="al@example.org")
+    assert center.story(other["id"], "south")["state"] == "assigned"
+    center.network.letters.clear()
+    return one, other
+
+
+def test_what_is_written_from_a_shared_number_reaches_no_mentor_and_a_person_at_each_facility(
+    center: House, housemates: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    center.text(CLIENT, "I am with Pat at the corner of Fifth")
+
+    kept = center.rows("notifications", "SELECT words, read_at FROM reply WHERE meaning = 'shared'")
+    assert [None, None] == [row.words for row in kept]
+    assert all(row.read_at for row in kept)
+    assert ["shared_number"] == _tasks(center)
+    assert ["shared_number"] == _tasks(center, "south")
+    assert [] == center.network.letters
+
+
+def test_a_no_from_a_number_on_which_two_were_asked_declines_for_neither(
+    center: House, housemates: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    center.text(CLIENT, "no")
+
+    one, other = housemates
+    assert "assigned" == center.story(one["id"])["state"]
+    assert "assigned" == center.story(other["id"], "south")["state"]
+    assert ["shared_number"] == _tasks(center)
+
+
+def test_a_stop_from_a_shared_number_ends_the_messages_to_both_and_is_confirmed_once(
+    center: House, housemates: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    center.text(CLIENT, "stop")
+
+    assert ["stopped"] == _tasks(center)
+    assert ["stopped"] == _tasks(center, "south")
+    assert [CLIENT] == [letter.to for _, letter in center.network.letters]
+
+
+def test_words_of_danger_from_a_shared_number_page_whoever_is_on_call_for_each(
+    center: House, housemates: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    center.text(CLIENT, "I want to kill myself")
+
+    assert ["danger"] == _tasks(center)
+    assert ["danger"] == _tasks(center, "south")
+    assert 1 == [letter.to for _, letter in center.network.letters].count(CLIENT)
+    assert 3 == len(center.network.letters)
+
+
+def test_what_is_written_is_for_the_mentor_of_that_time_alone(center: House) -> None:
+    _introduced(center)
+    center.text(CLIENT, "Jo sounded drunk to me")
+    assert 1 == center.rows("notifications", _UNREAD)[0][0]
+
+    center.text(CLIENT, "someone else please")
+    center.text(_asked(center), "yes")
+
+    assert 0 == center.rows("notifications", _UNREAD)[0][0]
+
+
+_UNREAD = "SELECT count(*) FROM reply WHERE read_at IS NULL AND meaning = 'unclear'"
+
+
+def test_a_no_to_what_is_settled_ends_nobody_else_s_support(center: House) -> None:
+    story = _introduced(center)
+    other = center.register(record_number="R-2", mobile="+15035550124", email=None)
+    while JO not in [letter.to for _, letter in center.network.letters]:
+        center.text(_asked(center), "no")
+    center.text(JO, "no")
+
+    center.text(JO, "No, sorry")
+
+    assert "assigned" == center.story(story["id"])["state"]
+    assert "unclear_reply" in _tasks(center)
+    assert "assigned" != center.story(other["id"])["state"]
+
+
+def test_a_mentor_of_several_says_on_a_page_with_whom_they_have_talked(center: House) -> None:
+    both = [center.register(facility="south")]
+    [first] = center.rows("matching", "SELECT mentor_id FROM assignment WHERE state <> 'ended'")
+    only = text("UPDATE mentor SET state = 'paused' WHERE id <> :id")
+    with center.matching.engine.begin() as conn:
+        conn.execute(only, {"id": first.mentor_id})
+    both.append(center.register(facility="south", record_number="R-2", mobile="+15035550124"))
+    phone = next(to for to in (one.to for _, one in center.network.letters) if to in MENTORS)
+
+    center.text(phone, "TALKED")
+
+    assert ["assigned", "assigned"] == [center.story(s["id"], "south")["state"] for s in both]
+    assert ["unclear_reply"] == _tasks(center, "south")
+
+
+def test_a_wrong_number_is_told_to_the_client_where_they_are_reached(center: House) -> None:
+    story = center.register(facility="south")
+    assert 2 == len(center.network.to(CLIENT))
+
+    center.text(CLIENT, "wrong number")
+
+    assert "assigned" == center.story(story["id"], "south")["state"]
+    assert ["introduction"] == _said_by_mail(center)
+
+    contact = {"facility": "south", "record_number": "R-1001", "mobile": "+15035550177"}
+    center.api("south").put("/api/contact", json=contact)
+    center.settle()
+    assert ["introduction"] == [row.purpose for row in center.rows("notifications", _ANEW)]
+    assert 1 == len(center.network.to("+15035550177"))
+    assert {} == center.violated()
+
+
+_ANEW = "SELECT purpose FROM message WHERE once LIKE 'introduction/client/%/%' AND channel = 'sms'"
+
+
+def _said_by_mail(center: House) -> list[str]:
+    query = "SELECT purpose FROM message WHERE recipient = 'client' AND channel = 'email'"
+    return [
+        row.purpose for row in center.rows("notifications", query + " AND state = 'handed_over'")
+    ]
+
+
+def test_what_a_mentor_says_of_themselves_is_heard_though_they_were_a_client(
+    center: House,
+) -> None:
+    center.register(facility="south", mobile=JO, email=None)
+
+    center.text(JO, "pause")
+    paused = center.rows("matching", "SELECT state FROM mentor WHERE code = 'M-01'")
+    center.text(JO, "stop")
+
+    assert ["paused"] == [row.state for row in paused]
+    [row] = center.rows("matching", "SELECT stopped FROM mentor WHERE code = 'M-01'")
+    assert row.stopped
+
+
+def test_a_confirmation_that_could_not_leave_in_time_does_not_leave(center: House) -> None:
+    _introduced(center)
+    away = Outcome(kind="not_sent", phase="connect", reason="refused")
+    center.network.outcomes += [away]
+    center.text(CLIENT, "stop")
+    center.network.letters.clear()
+
+    center.clock.move(minutes=6)
+    center.settle()
+
+    assert [] == center.network.to(CLIENT)
+    assert ["stopped"] == _tasks(center)
+
+
+def test_that_nobody_was_found_yet_is_not_said_beside_who_was(center: House) -> None:
+    story = center.register(language="fr", safe_hours="15:00-16:00", email=None)
+    center.clock.move(hours=25)
+    center.settle()
+    waiting = "SELECT state FROM message WHERE purpose = 'waiting'"
+    assert ["planned"] == [row.state for row in center.rows("notifications", waiting)]
+
+    center.register(language="en", safe_hours="15:00-16:00", email=None)
+    center.text(_asked(center), "yes")
+
+    assert "assigned" == center.story(story["id"])["state"]
+    assert ["suppressed"] == [row.state for row in center.rows("notifications", waiting)]
