@@ -141,7 +141,7 @@ def _add_contact(pages: Blueprint, desk: Desk) -> None:
         )
         try:
             bodies = entry_form.read_admission(contact, consents)
-            gone = tuple(n for n in ("mobile", "email", "safe_hours") if n not in contact)
+            gone = tuple(n for n in entry_form.REACHED_BY if n not in contact)
             desk.admit(
                 facility,
                 *bodies,
@@ -167,7 +167,7 @@ def _contact(desk: Desk, discharge_id: str, typed: Any, errors: entry_form.Error
         agreements=agreements(facility),
         methods=METHODS,
         errors=errors,
-        seen=_mark(desk, person, agreed),
+        seen=entry_form.seen_of(typed, errors, _mark(desk, person, agreed)),
     )
 
 

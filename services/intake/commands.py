@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,6 +29,7 @@ from contracts.intake import (
 from contracts.sealed import Destroyed
 from contracts.wire import dump, written
 from hosting.database import reading
+from hosting.hours import narrower, parse_hours
 from messaging import audit, releasing
 from messaging.sealing import SearchTokens
 from messaging.work import Participant, Work
@@ -66,6 +68,9 @@ class NoSuchThing(Exception):
 class Refused(Exception):
     """A request that cannot be granted; ``args`` are the field and the remedy."""
 
+
+#: Why a discharge is closed whose client has left once more.
+OVERTAKEN = "a later discharge"
 
 #: Whether a form was made from what is known now: of the client, of each discharge, and agreed.
 Seen = Callable[[Person, Mapping[UUID, Details], Collection[str]], bool]
@@ -106,6 +111,7 @@ class Desk:
         *,
         caller: str,
         answer_key: tuple[str, str] | None = None,
+        answer: Mapping[str, str] = MappingProxyType({}),
         deleted: tuple[str, ...] = (),
         unusable: tuple[str, ...] = (),
         seen: Seen | None = None,
@@ -113,9 +119,10 @@ class Desk:
         """Store a discharge, new or updated, and let support begin when nothing holds it.
 
         ``answer_key`` is a token of the caller's key and one of what was asked: the same pair
-        gets the same answer again. ``deleted`` names what a feed says is no longer known, and
-        ``unusable`` the fields that it filled with what cannot be, for the story to tell. Raises
-        ``Refused`` when the key came with something else, or what was ``seen`` has changed.
+        gets the same answer again, and ``answer`` is kept beside it. ``deleted`` names what a feed
+        says is no longer known, and ``unusable`` the fields that it filled with what cannot be, for
+        the story to tell. Raises ``Refused`` when the key came with something else, or what was
+        ``seen`` has changed.
         """
         accepted: list[Accepted] = []
 
@@ -130,7 +137,8 @@ class Desk:
             yield from visit.register(body, deleted, unusable)
             accepted.append(visit.accepted())
             if answer_key is not None:
-                store.remember_answer(work, caller, *answer_key, accepted[0].as_json())
+                kept = accepted[0].as_json() | dict(answer)
+                store.remember_answer(work, caller, *answer_key, kept)
 
         self.participant.transact(command)
         return accepted[0]
@@ -143,7 +151,7 @@ class Desk:
         self, facility: Facility, body: ContactBody, *, deleted: tuple[str, ...] = ()
     ) -> UUID:
         """Correct how a client is called and reached; ``deleted`` names what is no longer so."""
-        given = _deleted(deleted) | _given(body, Person)
+        given = _deleted(deleted, Person) | _given(body, Person)
         return self._learn(facility, body.record_number, given)
 
     def admit(
@@ -161,7 +169,8 @@ class Desk:
         ``keeping`` names the channels whose consent stays as it was given. Raises ``Refused`` when
         what was ``seen`` has changed.
         """
-        given, number = _deleted(deleted) | _given(contact, Person), contact.record_number
+        given = _deleted(deleted, Person) | _given(contact, Person)
+        number = contact.record_number
         return self._learn(facility, number, given, consents.consents, keeping=keeping, seen=seen)
 
     def stop_outreach(self, facility: Facility, record_number: str) -> None:
@@ -185,6 +194,10 @@ class Desk:
                 found.append(discharge)
                 return ()
             _close(work, discharge, "cancelled")
+            theirs = work.store.discharges_of(discharge.client_id)
+            had = any(one.closed_because == OVERTAKEN for one in theirs)
+            if had and discharge.said_at is not None and not any(one.is_open for one in theirs):
+                work.store.open_task("earlier_ended", discharge.id, discharge)
             found.append(work.store.discharge(discharge_id))
             return (_cancelled(work, discharge),)
 
@@ -301,6 +314,7 @@ class _Visit:
         self._discharge_id: UUID | None = None
         self._details: dict[UUID, Details] = {}
         self._agreed: dict[str, Agreement] = {}
+        self._revoked: dict[str, datetime] = {}
 
     @property
     def client_id(self) -> UUID:
@@ -310,6 +324,7 @@ class _Visit:
     def know(self, record_number: str, given: Mapping[str, Any]) -> bool:
         """Lock the client, or make them known; True when what is known of them changed."""
         work, number = self._work, record_number.strip()
+        self._refuse_hours(given.get("safe_hours"))
         token = self._tokens.token("record", str(self._facility.id), number)
         known = store.lock_client(work, self._facility.id, token)
         if known is None:
@@ -325,6 +340,7 @@ class _Visit:
         work.store.load_clients([self._client_id])
         self._details = store.details_of(work, self._client_id)
         self._agreed = store.agreements(work.conn, self._client_id)
+        self._revoked = store.revocations(work.conn, self._client_id)
         if self._seen and not self._seen(known.person, self._details, self._agreed):
             raise Refused(
                 "seen", "Somebody has changed this meanwhile. Look at it, and save again."
@@ -335,6 +351,12 @@ class _Visit:
             store.find_no_more(work, self._client_id)
             self._be_found()
         return self._person != known.person
+
+    def _refuse_hours(self, own: str | None) -> None:
+        """Hours in which nothing could ever leave: the client would be told at another time."""
+        allowed = self._facility.quiet_hours
+        if own and narrower(parse_hours(own), parse_hours(allowed)) is None:
+            raise Refused("safe_hours", f"Name hours within {allowed}: nothing leaves at others.")
 
     def _be_found(self) -> None:
         """Let staff find the client by what is now known of them."""
@@ -347,13 +369,13 @@ class _Visit:
         self, body: DischargeBody, deleted: tuple[str, ...], unusable: tuple[str, ...]
     ) -> Iterator[Event]:
         """Store the discharge of this visit and say what follows."""
-        gone = _deleted(deleted)
-        news = self.know(body.record_number, gone | _given(body, Person) | _name(body))
+        person = _deleted(deleted, Person) | _given(body, Person) | _name(body)
+        news = self.know(body.record_number, person)
         if body.consents is not None:
             yield from self.agree(body.consents, replacing=False)
         visit_number = body.visit_number.strip()
         token = self._tokens.token("visit", visit_number)
-        given = _given(body, Details)
+        given = _deleted(deleted, Details) | _given(body, Details)
         known = bool(self._details)
         found = store.discharge_of_visit(self._work.conn, self._client_id, token) if known else None
         if found is None:
@@ -398,6 +420,10 @@ class _Visit:
             if given.given_at > work.now + AHEAD:
                 remedy = "Use the moment at which consent was given: this one is in the future."
                 raise Refused(f"consents.{channel}.given_at", remedy)
+            revoked_at = self._revoked.get(channel) if before is None else None
+            if not replacing and revoked_at is not None and given.given_at <= revoked_at:
+                # A system that repeats what it has on file does not know that it was taken back.
+                continue
             agreement = Agreement(
                 channel=channel,
                 wording=given.wording,
@@ -514,7 +540,7 @@ class _Visit:
         work.store.change(discharge, high_risk=is_high_risk(details))
         discharge = work.store.discharge(discharge_id)
         if discharge.said_at is None and self._is_overtaken(discharge, details):
-            _close(work, discharge, "a later discharge")
+            _close(work, discharge, OVERTAKEN)
             yield _cancelled(work, discharge)
         elif holding:
             yield from self._hold(discharge, holding, was_held=was_held)
@@ -595,7 +621,7 @@ class _Visit:
         for earlier in self._work.store.discharges_of(self._client_id):
             if earlier.id != discharge.id and earlier.is_open and earlier.said_at is not None:
                 replaced = earlier.id
-                _close(self._work, earlier, "a later discharge")
+                _close(self._work, earlier, OVERTAKEN)
         return replaced
 
     def _died_now(self, discharge: Discharge, details: Details) -> Iterator[Event]:
@@ -679,10 +705,10 @@ def _given(body: Any, into: type[Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _deleted(names: tuple[str, ...]) -> dict[str, Any]:
-    """Emptied fields of a person: a number that is deleted must not be written to."""
-    single = {f.name: f.default for f in fields(Person) if f.name in names}
-    return single | (dict.fromkeys(("given", "family", "called")) if "name" in names else {})
+def _deleted(names: tuple[str, ...], of: type[Any]) -> dict[str, Any]:
+    """Emptied fields of this dataclass: a number that is deleted must not be written to."""
+    every = {*names, *(("given", "family", "called") if "name" in names else ())}
+    return {f.name: f.default for f in fields(of) if f.name in every}
 
 
 def _name(body: DischargeBody) -> dict[str, Any]:

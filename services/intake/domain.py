@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 #: What a client may be agreed to be reached by, and the contact that each needs.
 CHANNELS = {"text": "mobile", "email": "email"}
@@ -144,16 +145,25 @@ def looks_like(person: Person) -> set[str]:
     return alike
 
 
+def is_somebody_else(known: Person, told: Person) -> bool:
+    """Whether nothing of what tells people apart is the same: a mistyped number, not a new name."""
+    pairs = [(getattr(known, name), getattr(told, name)) for name in ("given", "family", "born_on")]
+    return all(a and b and plain(str(a)) != plain(str(b)) for a, b in pairs)
+
+
 def _digits(person: Person) -> str:
     return re.sub(r"\D", "", person.mobile or "")
 
 
-def sought(text: str) -> set[str]:
-    """What was typed to find somebody, each part of which they have to be found by."""
+def sought(text: str) -> list[set[str]]:
+    """What was typed to find somebody: they have to be found by every part of one of these."""
     digits = re.sub(r"[\s().+-]", "", text)
     if digits.isdigit() and len(digits) >= _ENDS.start:
-        return {digits[-_WHOLE:]}
-    return {plain(word) for word in text.split()}
+        parts = {digits[-_WHOLE:]}
+    else:
+        parts = {plain(word) for word in text.split()}
+    # A record number may be written as a phone's, or in words.
+    return [either for either in ({plain(text)}, parts) if either and "" not in either]
 
 
 def updated(kept: Any, given: dict[str, Any]) -> Any:
@@ -175,7 +185,7 @@ def holds(
         "born_on": person.born_on is None,
         "discharged_at": not _current(details.discharged_at, now),
         "channel": not reachable_by(person, agreed),
-        "under_18": person.born_on is not None and _age(person.born_on, now) < ADULT,
+        "under_18": person.born_on is not None and _age(person.born_on, now, facility) < ADULT,
         "unit": bool(facility.units) and details.unit not in (None, *facility.units),
         "service": bool(facility.services) and details.service not in (None, *facility.services),
         "incarcerated": details.reason == "incarcerated",
@@ -194,8 +204,8 @@ def _current(moment: datetime | None, now: datetime) -> bool:
     return moment is not None and now - STALE_AFTER <= moment <= now + AHEAD
 
 
-def _age(born_on: date, now: datetime) -> int:
-    today = now.date()
+def _age(born_on: date, now: datetime, facility: Facility) -> int:
+    today = now.astimezone(ZoneInfo(facility.time_zone)).date()
     return today.year - born_on.year - ((today.month, today.day) < (born_on.month, born_on.day))
 
 
@@ -250,6 +260,12 @@ TASKS = {
         due=timedelta(hours=1),
         action="Read the reply with the mentor and answer it.",
     ),
+    "shared_number": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=1),
+        action="Somebody answered from a number that several clients share: call the client, and"
+        " record a number of their own.",
+    ),
     "wrong_number": TaskKind(
         owner="coordinator",
         due=timedelta(hours=4),
@@ -284,6 +300,12 @@ TASKS = {
         owner="coordinator",
         due=timedelta(hours=4),
         action="A cancelled discharge was sent again: enter it under a new visit if it is real.",
+    ),
+    "earlier_ended": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=4),
+        action="The discharge that was cancelled had ended an earlier one of this client: enter"
+        " that one again, under a new visit, if support is to go on.",
     ),
     "not_placed": TaskKind(
         owner="operations",

@@ -59,6 +59,10 @@ _REMEDIES = {
 _EMPTY = ("Missing data", "Leave the field out", "Must be one of")
 _PLAIN = ("record_number", "visit_number", "mobile", "email", "reason", "wishes")
 _CHOICES = ("needs", "pathways", "high_risk")
+#: How a client is called and reached.
+REACHED_BY = ("called", "mobile", "email", "safe_hours")
+#: What comes back empty from a correction was emptied there.
+_LINES, _DAYS = ("given", "family", "called", "wishes"), ("born_on", "discharged_at")
 
 
 def body_of(form: Any, facility: Facility, now: datetime) -> dict[str, Any]:
@@ -91,7 +95,9 @@ def correction_of(
     """
     which = {"record_number": person.record_number, "visit_number": details.visit_number}
     body = body_of(form, facility, now) | which | {n: form.getlist(n) for n in _CHOICES}
-    return body, () if form.get("wishes", "").strip() else ("wishes",)
+    emptied = [n for n in _LINES if n in form and not form[n].strip()]
+    emptied += [n for n in _DAYS if f"{n}-day" in form and n not in body]
+    return body, tuple(emptied)
 
 
 def as_typed(facility: Facility, person: Person, details: Details) -> dict[str, Any]:
@@ -120,8 +126,7 @@ def admission_of(
     Consents that are kept as they were given are not said again.
     """
     who = {"facility": facility.code, "record_number": record_number}
-    fields = ("called", "mobile", "email", "safe_hours")
-    contact = {name: typed for name in fields if (typed := form.get(name, "").strip())}
+    contact = {name: typed for name in REACHED_BY if (typed := form.get(name, "").strip())}
     agreed = form.getlist("agreed")
     if agreed:
         contact["channels"] = agreed
@@ -143,6 +148,16 @@ def read_admission(
     if wrong:
         raise ValidationError(wrong)
     return read[0], read[1]
+
+
+def seen_of(typed: Any, errors: Errors, mark: str) -> str:
+    """What a form that is shown says it was made from.
+
+    One that was refused was made from what it was made from before: only who was told that there
+    is something newer (``mark``) may save over it.
+    """
+    is_told = typed is None or any(field == "seen" for field, _ in errors)
+    return mark if is_told else str(typed.get("seen", ""))
 
 
 def errors_of(error: ValidationError | Refused) -> Errors:

@@ -13,9 +13,16 @@ from hosting.sign_in import needs_role
 from hosting.typed_days import boxes_of
 from services.intake import entry_form
 from services.intake.bodies import DischargeBody, read_body
-from services.intake.commands import Desk, NoSuchThing, mark_of
-from services.intake.domain import HIGH_RISK_FLAGS, REASONS, Details, Facility, Person
-from services.intake.finding import same_person
+from services.intake.commands import Desk, NoSuchThing, Refused, mark_of
+from services.intake.domain import (
+    HIGH_RISK_FLAGS,
+    REASONS,
+    Details,
+    Facility,
+    Person,
+    is_somebody_else,
+)
+from services.intake.finding import person_of, same_person
 from services.intake.page_parts import (
     CHANNEL_NAMES,
     METHODS,
@@ -71,12 +78,30 @@ def _add_discharge(pages: Blueprint, desk: Desk) -> None:
             fields = request.form.items(multi=True)
             said = sorted(f"{name}={value}" for name, value in fields if name not in _BESIDE)
             token = desk.tokens.token("answer-key", *said), desk.tokens.token("answer-body", key)
-            accepted = desk.register(facility, body, caller=str(g.who.account_id), answer_key=token)
+            told, by = person_of(body), str(g.who.account_id)
+            accepted = desk.register(
+                facility,
+                body,
+                caller=by,
+                answer_key=token,
+                seen=lambda known, *_: _theirs(known, told),
+            )
         except entry_form.NOT_TAKEN as error:
             return _entry(desk, request.form, entry_form.errors_of(error), key), 422
         if request.form.get("then") == "another":
             return see("/discharges/new")
         return see(f"/discharges/{accepted.id}")
+
+
+def _theirs(known: Person, told: Person) -> bool:
+    """Raise ``Refused`` where a record number is somebody else's: they would become one person."""
+    if is_somebody_else(known, told):
+        raise Refused(
+            "record_number",
+            "Somebody with another name and birthday has this record number. Check it; if theirs is"
+            " wrong, correct it on the page of their discharge first.",
+        )
+    return True
 
 
 def _entry(
@@ -138,7 +163,7 @@ def _correction(desk: Desk, discharge_id: str, typed: Any, errors: entry_form.Er
         chosen=(lambda name: getattr(details, name)) if known else typed.getlist,
         boxes=boxes_of(shown, ("born_on", "discharged_at")),
         errors=errors,
-        seen=_mark(desk, person, details),
+        seen=entry_form.seen_of(typed, errors, _mark(desk, person, details)),
         **_CHOICES,
     )
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import Executable, exists, func, select, union
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from messaging.rows import among
@@ -24,30 +24,23 @@ SHARE_OF = timedelta(days=30)
 
 def find(desk: Desk, facility: Facility, text: str) -> list[dict[str, Any]]:
     """The clients whom everything typed fits, at most ``MOST``, with where each stands."""
-    words = sought(text)
-    if not words:
+    every = sought(text)
+    if not every:
         return []
-    fitting = (
+    found = [
         select(SEARCH_TOKEN.c.client_id)
         .where(among(SEARCH_TOKEN.c.token, _tokens(desk, facility, words)))
         .group_by(SEARCH_TOKEN.c.client_id)
         .having(func.count() == len(words))
-        .limit(MOST)
-    )
+        for words in every
+    ]
+    fitting = union(*found).limit(MOST)
     return _with_standing(desk, facility, fitting)
 
 
 def same_person(desk: Desk, facility: Facility, body: DischargeBody) -> list[dict[str, Any]]:
     """Clients under other record numbers who are probably the one of this body."""
-    name = body.name
-    person = Person(
-        record_number=body.record_number,
-        given=name.given if name else None,
-        family=name.family if name else None,
-        born_on=body.born_on,
-        mobile=body.mobile,
-    )
-    words = looks_like(person)
+    words = looks_like(person_of(body))
     if not words:
         return []
     number = body.record_number.strip()
@@ -61,6 +54,18 @@ def same_person(desk: Desk, facility: Facility, body: DischargeBody) -> list[dic
         .limit(MOST)
     )
     return _with_standing(desk, facility, alike)
+
+
+def person_of(body: DischargeBody) -> Person:
+    """Who somebody is, as far as they can be told apart by it."""
+    name = body.name
+    return Person(
+        record_number=body.record_number,
+        given=name.given if name else None,
+        family=name.family if name else None,
+        born_on=body.born_on,
+        mobile=body.mobile,
+    )
 
 
 def needed_nobody(desk: Desk, facility: Facility) -> tuple[int, int]:
@@ -84,7 +89,7 @@ def _tokens(desk: Desk, facility: Facility, words: Iterable[str]) -> list[str]:
     return [desk.tokens.token("search", str(facility.id), word) for word in words]
 
 
-def _with_standing(desk: Desk, facility: Facility, which: Select[UUID]) -> list[dict[str, Any]]:
+def _with_standing(desk: Desk, facility: Facility, which: Executable) -> list[dict[str, Any]]:
     """Clients with their latest discharge, and whether theirs would need nobody."""
     with desk.participant.engine.connect() as conn:
         client_ids = list(conn.scalars(which))

@@ -49,6 +49,7 @@ CONTACT_WITHIN = timedelta(hours=48)
 _REPLY_TASKS = {
     "danger": "danger",
     "unclear": "unclear_reply",
+    "shared": "shared_number",
     "wrong_number": "wrong_number",
     "stop": "stopped",
 }
@@ -416,6 +417,10 @@ def _tell_message(work: Work, event: MessageEvent, what: str, **words: Any) -> N
 
 def _ask(work: Work, event: MessageEvent, kind: str) -> None:
     discharge = _of(work, event.subject_id, event.discharge_id)
+    theirs = work.store.discharges_of(event.subject_id)
+    if event.recipient == "client" and any(one.closed_because == "died" for one in theirs):
+        # Nobody is to call the dead.
+        return
     work.store.open_task(kind, event.message_id, discharge, facility_id=event.facility_id)
 
 

@@ -14,7 +14,7 @@ from hosting.sign_in import needs_role
 from services.intake import tasks
 from services.intake.bodies import DoneBody, read_body
 from services.intake.client_pages import add_client_pages
-from services.intake.commands import Desk
+from services.intake.commands import Desk, Refused
 from services.intake.entry_pages import add_entry_pages
 from services.intake.finding import needed_nobody
 from services.intake.page_parts import STAFF, facility_of, id_in, page, when
@@ -48,7 +48,10 @@ def _add_today(pages: Blueprint, desk: Desk, accounts: Accounts) -> None:
         except ValidationError:
             return _today(desk, [(field, "Say in a few words what was done.")]), 422
         facility, by = facility_of(desk), str(g.who.account_id)
-        tasks.finish(desk.participant, facility.id, id_in(task_id), because=body.reason, by=by)
+        try:
+            tasks.finish(desk.participant, facility.id, id_in(task_id), because=body.reason, by=by)
+        except Refused as refused:
+            return _today(desk, [(field, refused.args[1])]), 422
         return see("/")
 
     @pages.post("/tasks/<task_id>/take")

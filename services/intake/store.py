@@ -42,7 +42,6 @@ from contracts.wire import load as load_wire
 from messaging.rows import (
     NOTHING,
     among_given,
-    ask_together,
     insert_many,
     update_many,
     upsert_many,
@@ -435,10 +434,9 @@ class Known:
 def lock_client(work: Work, facility_id: UUID, record_token: str) -> Known | None:
     """The client of a record number, opened, if there is one; their row stays locked."""
     record = {"facility": facility_id, "record": record_token}
-    [rows] = ask_together(work.conn, (_CLIENT_LOCKED, record))
-    if not rows:
+    row = work.conn.execute(_CLIENT_LOCKED, record).first()
+    if row is None:
         return None
-    [row] = rows
     work.keys.need((purpose, row.id) for purpose in PURPOSES)
     person = work.open_as(Person, from_json(row.person))
     return Known(id=row.id, person=person, died=row.died_at is not None)
@@ -560,6 +558,16 @@ def agreements(conn: Any, client_id: UUID) -> dict[str, Agreement]:
         CONSENT.c.channel, CONSENT.c.wording, CONSENT.c.method, CONSENT.c.given_at
     ).where(CONSENT.c.client_id == client_id, CONSENT.c.revoked_at.is_(None))
     return {row.channel: Agreement(**row._mapping) for row in conn.execute(query)}
+
+
+def revocations(conn: Any, client_id: UUID) -> dict[str, datetime]:
+    """When a client last took back their consent, by channel."""
+    query = (
+        select(CONSENT.c.channel, func.max(CONSENT.c.revoked_at).label("at"))
+        .where(CONSENT.c.client_id == client_id, CONSENT.c.revoked_at.is_not(None))
+        .group_by(CONSENT.c.channel)
+    )
+    return {row.channel: row.at for row in conn.execute(query)}
 
 
 def revoke(work: Work, client_id: UUID, channel: str) -> None:

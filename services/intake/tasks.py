@@ -10,7 +10,7 @@ from sqlalchemy import Row, or_, select, update
 
 from contracts.event import Event
 from messaging.work import Participant, Work
-from services.intake.commands import NoSuchThing
+from services.intake.commands import NoSuchThing, Refused
 from services.intake.store import TASK
 
 
@@ -19,12 +19,19 @@ def finish(
 ) -> None:
     """Mark a facility's task as done, with the reason and who said so; done twice is once.
 
-    The reason is a person's words: it is sealed under the facility's own key. Raises
-    ``NoSuchThing`` for a task of another facility.
+    The reason is a person's words: it is sealed under the client's own key. Raises ``NoSuchThing``
+    for a task of another facility, and ``Refused`` for that of a discharge which stays held.
     """
 
     def command(work: Work) -> Iterable[Event]:
         row = _locked(work, facility_id, task_id)
+        if row.done_at is None and row.kind == "held":
+            # Without it nobody would be asked for as long as the discharge is held.
+            raise Refused(
+                "reason",
+                "This is done by itself when what is missing is complete, or the discharge is"
+                " cancelled.",
+            )
         if row.done_at is None:
             sealed = work.keys.seal(
                 because, "identity", row.client_id or facility_id, f"task/{task_id}/reason"

@@ -334,3 +334,48 @@ def test_a_body_for_another_facility_is_refused(
     assert 403 == answer.status_code
     assert ["facility"] == [error["field"] for error in answer.get_json()["errors"]]
     assert [] == center.rows("intake", "SELECT id FROM client")
+
+
+def test_what_a_system_repeats_gives_no_consent_back_that_was_revoked(center: House) -> None:
+    given = a_discharge(center.clock.now())
+    story = center.register()
+    center.clock.move(hours=1)
+    revoked = {"facility": "north", "record_number": "R-1001", "consents": {}}
+    center.api().put("/api/consents", json=revoked)
+    center.settle()
+
+    center.api().post("/api/discharges", json=given | {"needs": ["housing"]})
+    center.settle()
+    in_force = "SELECT channel FROM consent WHERE revoked_at IS NULL"
+    assert [] == center.rows("intake", in_force)
+    assert [] == center.rows("notifications", "SELECT channel FROM consent")
+
+    center.clock.move(minutes=1)
+    anew = {"text": {**given["consents"]["text"], "given_at": center.clock.now().isoformat()}}
+    center.api().post("/api/discharges", json=given | {"consents": anew})
+    center.settle()
+    assert ["text"] == [row.channel for row in center.rows("intake", in_force)]
+    assert "closed" != center.story(story["id"])["state"]
+
+
+def test_hours_in_which_nothing_may_leave_are_refused(center: House) -> None:
+    body = a_discharge(center.clock.now(), safe_hours="21:00-22:00")
+
+    answer = center.api().post("/api/discharges", json=body)
+
+    assert 422 == answer.status_code
+    assert ["safe_hours"] == [error["field"] for error in answer.get_json()["errors"]]
+    assert [] == center.rows("intake", "SELECT id FROM client")
+
+
+def test_nobody_is_asked_to_call_the_dead(center: House) -> None:
+    story = center.register(facility="south", email=None)
+    [message] = center.rows("notifications", "SELECT id FROM message WHERE purpose = 'first'")
+    center.register(facility="south", email=None, reason="died")
+
+    center.incoming.receipt(message.id, "undelivered", f"P-{message.id}", "30003")
+    center.settle()
+
+    assert "died" == center.story(story["id"], "south")["closed_because"]
+    assert [] == center.tasks("south")
+    assert {} == center.violated()

@@ -141,7 +141,7 @@ def test_what_is_no_longer_ticked_no_longer_helps(center: House) -> None:
     day = {f"discharged_at-{part}": "99" for part in PARTS}
 
     wrong = post(clerk, f"{where}/correct", **entered(**day, wishes="Loud", needs=["family"]))
-    post(clerk, f"{where}/correct", **entered(needs=["housing"]))
+    post(clerk, f"{where}/correct", **entered(needs=["housing"], wishes=""))
 
     form = clerk.get(f"{where}/correct").get_data(as_text=True)
     assert 422 == wrong.status_code
@@ -176,6 +176,85 @@ def test_a_form_is_not_saved_over_what_has_come_since_it_was_opened(
 
     assert 422 == save(before)
     assert 303 == save(opened())
+
+
+@pytest.mark.parametrize("form", ["correct", "contact"])
+def test_a_form_that_was_refused_for_something_else_is_no_newer_than_it_was(
+    center: House, form: str
+) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered(agreed=["text"])).location
+    shown = clerk.get(f"{where}/{form}").get_data(as_text=True)
+    [seen] = re.findall(r'name="seen" value="(\w+)"', shown)
+    wrong = {"correct": {"discharged_at-day": "99"}, "contact": {"email": "nobody"}}[form]
+    news = {"correct": {"reason": "incarcerated"}, "contact": {"mobile": "503 555 0188"}}[form]
+    other = center.browser("clerk")
+    assert 303 == post(other, f"{where}/{form}", **entered(agreed=["text"], **news)).status_code
+
+    refused = post(clerk, f"{where}/{form}", **entered(agreed=["text"], **wrong), seen=seen)
+    page = refused.get_data(as_text=True)
+    mended = post(clerk, f"{where}/{form}", **entered(agreed=["text"]), seen=seen)
+
+    assert 422 == refused.status_code
+    assert [seen] == re.findall(r'name="seen" value="(\w+)"', page)
+    assert 422 == mended.status_code
+    # Whoever is told of it is led to what there is now, and may save over that.
+    told = mended.get_data(as_text=True)
+    assert 'href="#seen"' in told
+    assert f'<a id="seen" href="{where}">' in told
+    assert [seen] != re.findall(r'name="seen" value="(\w+)"', told)
+
+
+def test_what_is_emptied_on_a_page_is_no_longer_so(center: House) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered(agreed=["text"])).location
+    days = {f"born_on-{part}": "" for part in PARTS}
+
+    post(clerk, f"{where}/contact", **entered(agreed=["text"], called=""))
+    called = clerk.get(f"{where}/contact").get_data(as_text=True)
+    post(clerk, f"{where}/correct", **entered(called="", **days))
+    corrected = clerk.get(f"{where}/correct").get_data(as_text=True)
+
+    assert "Sammy" not in called
+    assert "Sammy" not in corrected
+    assert 'value="1990"' not in corrected
+    assert 'value="Sam"' in corrected
+
+
+def test_a_record_number_of_somebody_else_makes_no_one_of_the_two(center: House) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered()).location
+    other = {"given": "Al", "family": "Reyes", "called": "", "born_on-year": "1970"}
+    another = entered(key="k2", visit_number="V-8", mobile="503 555 0188", **other)
+
+    refused = post(clerk, "/discharges/new", **another)
+    renamed = {"family": "Roe", "visit_number": "V-9", "key": "k3"}
+    married = post(clerk, "/discharges/new", **entered(**renamed))
+
+    assert 422 == refused.status_code
+    assert 'href="#record_number"' in refused.get_data(as_text=True)
+    assert 303 == married.status_code
+    assert "Sam Roe" in clerk.get(where).get_data(as_text=True)
+
+
+def test_who_cancels_what_had_ended_an_earlier_discharge_is_asked_about_that(
+    center: House,
+) -> None:
+    clerk = center.browser("clerk")
+    post(clerk, "/discharges/new", **entered())
+    later = post(clerk, "/discharges/new", **entered(visit_number="V-8", key="k2")).location
+
+    post(clerk, f"{later}/cancel")
+
+    assert ["earlier_ended"] == [task["kind"] for task in center.tasks()]
+
+
+@pytest.mark.parametrize("number", ["12-34567", "2024 0012", "100200300400"])
+def test_a_client_is_found_by_any_record_number(center: House, number: str) -> None:
+    clerk = center.browser("clerk")
+    where = post(clerk, "/discharges/new", **entered(record_number=number)).location
+
+    assert where in find(clerk, number)
 
 
 def test_contact_is_corrected_and_unsent_messages_follow(center: House) -> None:

@@ -445,3 +445,17 @@ def test_a_client_with_whom_two_services_cannot_go_on_is_looked_at_until_both_ca
 
     assert ("parked", ["parked"]) == first
     assert ("assigned", []) == both
+
+
+def test_who_is_seventeen_where_they_are_is_held_though_it_is_tomorrow_elsewhere(
+    center: House,
+) -> None:
+    # Seven in the evening in Los Angeles, and the next day by UTC.
+    center.clock.move(hours=9)
+
+    young = center.register(born_on="2008-11-25")
+    center.clock.move(hours=6)
+    grown = center.register(born_on="2008-11-25", record_number="R-2", mobile="+15035550124")
+
+    assert "held" == young["state"]
+    assert "held" != grown["state"]

@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.intake.facilities import load_facilities
+from services.intake.sources.hl7door import CONTENT_TYPE, Hl7Door
 from services.intake.sources.hl7v2 import read
 from tests.contract.hl7_expected import DIED, EXPECTED, FOLDER, NAMELESS, messages_in
 from tests.house import DEMO, House, a_discharge
@@ -331,3 +332,41 @@ def test_a_message_that_cannot_be_taken_names_place_and_remedy(house: House, wha
     assert (code, where) == verdict(answer)
     assert [] == house.rows("intake", "SELECT id FROM client")
     assert [] == house.rows("intake", "SELECT id FROM discharge")
+
+
+def test_a_message_that_comes_again_after_a_crash_undoes_no_correction(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, raw = center.api(), Feed().message()
+    with monkeypatch.context() as crashing:
+        crashing.setattr(Hl7Door, "_remember", _crash)
+        assert 500 == caller.post("/api/hl7", data=raw, content_type=CONTENT_TYPE).status_code
+    [client] = center.rows("intake", "SELECT record_token FROM client")
+    number = read(raw, default_zone="America/Los_Angeles").values["record_number"]
+    contact = {"facility": "north", "record_number": number, "mobile": "+15035550199"}
+    assert 200 == caller.put("/api/contact", json=contact).status_code
+    said = len(center.rows("intake", "SELECT 1 FROM outbox"))
+
+    first, again = send(caller, raw), send(caller, raw)
+
+    assert ("AA", "") == verdict(first)
+    assert first == again
+    assert said == len(center.rows("intake", "SELECT 1 FROM outbox"))
+    assert client == center.rows("intake", "SELECT record_token FROM client")[0]
+
+
+def _crash(*_: object) -> bytes:
+    raise RuntimeError("a crash")
+
+
+def test_a_reason_that_a_feed_empties_is_no_longer_so(center: House) -> None:
+    caller = center.api()
+    send(caller, Feed().message(pv136="21"))
+    held = center.tasks()
+
+    send(caller, Feed().message(pv136='""'))
+
+    [row] = center.rows("intake", "SELECT id FROM discharge")
+    missing = {one["what"] for one in center.story(str(row.id))["missing"]}
+    assert ["held"] == [task["kind"] for task in held]
+    assert "incarcerated" not in missing

@@ -171,10 +171,30 @@ def test_what_is_changed_on_a_page_that_is_sent_again_is_taken(center: House) ->
     assert 1 == said.count("DischargeCorrected") + said.count("ContactDetailsChanged")
 
 
-def test_what_is_missing_is_a_task_that_can_be_done_there(center: House) -> None:
+def test_what_is_missing_is_a_task_that_ends_when_it_is_complete(center: House) -> None:
     clerk = center.browser("clerk")
     bare = {"record_number": "R-8", "visit_number": "V-8"}
-    post(clerk, "/discharges/new", key="k2", **bare)
+    where = post(clerk, "/discharges/new", key="k2", **bare).location
+
+    page = clerk.get("/").get_data(as_text=True)
+    [(task_id,)] = center.rows("intake", "SELECT id FROM task")
+    # From a page that was opened when it was something else.
+    reason = {f"reason-{task_id}": "Called them"}
+    refused = post(clerk, f"/tasks/{task_id}/done", **reason)
+    post(clerk, f"{where}/cancel")
+
+    assert "Complete what is missing" in page
+    assert "Done, with a reason" not in page
+    assert 422 == refused.status_code
+    assert "when what is missing is complete" in refused.get_data(as_text=True)
+    assert "Nothing needs you" in clerk.get("/").get_data(as_text=True)
+
+
+def test_a_task_is_done_with_a_reason(center: House) -> None:
+    clerk = center.browser("clerk")
+    post(clerk, "/discharges/new", **entered())
+    center.settle()
+    center.text("+15035550123", "I want to quit drinking")
 
     page = clerk.get("/").get_data(as_text=True)
     [(task_id,)] = center.rows("intake", "SELECT id FROM task")
@@ -182,7 +202,7 @@ def test_what_is_missing_is_a_task_that_can_be_done_there(center: House) -> None
     reason = {f"reason-{task_id}": "Called them"}
     with_reason = post(clerk, f"/tasks/{task_id}/done", **reason)
 
-    assert "Complete what is missing" in page
+    assert "Read the reply with the mentor" in page
     assert (422, 303) == (without.status_code, with_reason.status_code)
     assert "Nothing needs you" in clerk.get("/").get_data(as_text=True)
 

@@ -19,6 +19,15 @@ def held(center: House) -> dict[str, Any]:
     return task
 
 
+@pytest.fixture
+def unclear(center: House) -> dict[str, Any]:
+    """The task of a reply that only a person can read."""
+    center.register()
+    center.text("+15035550123", "I want to quit drinking")
+    (task,) = center.tasks()
+    return task
+
+
 def finish(
     center: House, task: dict[str, Any], reason: str = "done", facility: str = "north"
 ) -> Any:
@@ -57,23 +66,25 @@ def test_the_riskiest_comes_first(center: House, held: dict[str, Any]) -> None:
     assert ["high", "ordinary"] == [task["risk"] for task in center.tasks()]
 
 
-def test_what_is_done_is_no_longer_asked_and_is_told(center: House, held: dict[str, Any]) -> None:
-    answer = finish(center, held, "Spoke with the client")
+def test_what_is_done_is_no_longer_asked_and_is_told(
+    center: House, unclear: dict[str, Any]
+) -> None:
+    answer = finish(center, unclear, "Spoke with the client")
 
-    steps = center.story(held["discharge_id"])["steps"]
-    assert (200, {"id": held["id"]}) == (answer.status_code, answer.get_json())
+    steps = center.story(unclear["discharge_id"])["steps"]
+    assert (200, {"id": unclear["id"]}) == (answer.status_code, answer.get_json())
     assert [] == center.tasks()
     assert "task_done" in [step["what"] for step in steps]
     assert "Spoke" not in str(center.rows("intake", "SELECT * FROM task"))
 
 
-def test_done_twice_is_once(center: House, held: dict[str, Any]) -> None:
-    finish(center, held)
+def test_done_twice_is_once(center: House, unclear: dict[str, Any]) -> None:
+    finish(center, unclear)
     center.clock.move(hours=1)
 
-    again = finish(center, held, "another reason")
+    again = finish(center, unclear, "another reason")
 
-    what = [step["what"] for step in center.story(held["discharge_id"])["steps"]]
+    what = [step["what"] for step in center.story(unclear["discharge_id"])["steps"]]
     (row,) = center.rows("intake", "SELECT opened_at, done_at FROM task")
     assert 200 == again.status_code
     assert 1 == what.count("task_done")
@@ -99,11 +110,22 @@ def test_a_task_is_not_done_without_a_reason(
     assert [held["id"]] == [task["id"] for task in center.tasks()]
 
 
-def test_a_held_discharge_asks_again_when_it_changes_after_its_task_was_done(
+def test_a_held_discharge_is_asked_about_for_as_long_as_it_is_held(
     center: House, held: dict[str, Any]
 ) -> None:
-    finish(center, held)
+    answer = finish(center, held, "The client wants no messages")
 
-    center.register(consents=None, reason="incarcerated")
+    assert 422 == answer.status_code
+    assert [held["id"]] == [task["id"] for task in center.tasks()]
 
-    assert ["held"] == [task["kind"] for task in center.tasks()]
+    center.register()
+
+    assert [] == center.tasks()
+
+
+def test_whoever_will_not_go_on_with_a_held_discharge_cancels_it(
+    center: House, held: dict[str, Any]
+) -> None:
+    center.api().post(f"/api/discharges/{held['discharge_id']}/cancel")
+
+    assert [] == center.tasks()

@@ -40,19 +40,24 @@ class Hl7Door:
         before = self._before(caller, key)
         if before is not None:
             return before
-        code, refused = self._take(raw, facility, caller)
-        answer = hl7v2.acknowledge(
+        accepted = self._acknowledged(raw, "AA")
+        code, refused = self._take(raw, facility, caller, key, accepted)
+        answer = accepted if code == "AA" else self._acknowledged(raw, code, refused)
+        return self._remember(caller, key, answer)
+
+    def _acknowledged(
+        self, raw: bytes, code: Literal["AA", "AE", "AR"], refused: hl7v2.Refused | None = None
+    ) -> bytes:
+        return hl7v2.acknowledge(
             raw,
             code=code,
             now=self.desk.participant.now(),
             control_id=uuid4().hex[:20],
             refused=refused,
         )
-        self._remember(caller, key, answer)
-        return answer
 
     def _take(
-        self, raw: bytes, facility: Facility, caller: str
+        self, raw: bytes, facility: Facility, caller: str, key: str, accepted: bytes
     ) -> tuple[Literal["AA", "AE", "AR"], hl7v2.Refused | None]:
         try:
             message = hl7v2.read(raw, default_zone=facility.time_zone)
@@ -67,6 +72,9 @@ class Hl7Door:
                 facility,
                 body,
                 caller=caller,
+                # With what the message says, so that a repetition never undoes a correction.
+                answer_key=(key, ""),
+                answer={"answer": accepted.hex()},
                 deleted=message.deleted,
                 unusable=(*message.ignored, *left_out),
             )
@@ -92,13 +100,19 @@ class Hl7Door:
         self.desk.participant.transact(command)
         return found[-1] if found else None
 
-    def _remember(self, caller: str, key: str, answer: bytes) -> None:
+    def _remember(self, caller: str, key: str, answer: bytes) -> bytes:
+        """Keep what is answered, unless something was answered before; what is kept."""
+        kept = self._before(caller, key)
+        if kept is not None:
+            return kept
+
         def command(work: Work) -> Iterable[Event]:
             if store.earlier_answer(work, caller, key) is None:
                 store.remember_answer(work, caller, key, "", {"answer": answer.hex()})
             return ()
 
         self.desk.participant.transact(command)
+        return answer
 
 
 def _as_body(message: hl7v2.Message, facility: Facility) -> Mapping[str, Any]:
