@@ -16,13 +16,18 @@ def judge_asking(evidence: Evidence) -> Verdict:
     broken: list[str] = []
     derived = placements(evidence)
     asked = {(task["kind"], task["about"]) for task in evidence.tasks}
+    still = {(t["kind"], t["about"]) for t in evidence.tasks if t["done_at"] is None}
     for discharge in evidence.discharges:
         state, since = derived.get(discharge["id"], ("nowhere", discharge["accepted_at"]))
         if state != "closed" and discharge["facility_id"] not in evidence.facilities:
             broken.append(f"discharge {discharge['id']} has no owner")
-        kind = {"held": "held", "waiting": "nobody_available"}.get(state)
+        # Who waits may have been called: what holds a discharge is done when it is held no more.
+        kind, among = {
+            "held": ("held", still),
+            "waiting": ("nobody_available", asked),
+        }.get(state, ("", asked))
         late = evidence.is_old(since) and discharge["client_id"] not in evidence.parked
-        if kind and late and (kind, discharge["id"]) not in asked:
+        if kind and late and (kind, discharge["id"]) not in among:
             broken.append(f"discharge {discharge['id']} is {state} and nobody is asked")
     broken += _unasked(evidence, asked)
     broken += [f"a task about {t['about']} has no owner" for t in evidence.tasks if not t["owner"]]
@@ -37,6 +42,7 @@ def judge_asking(evidence: Evidence) -> Verdict:
 def _unasked(evidence: Evidence, asked: set[tuple[str, UUID]]) -> Iterator[str]:
     """Failures and replies that need a person and are no task."""
     erased = erased_at(evidence)
+    died = {row.key for row in evidence.said["intake"] if row.type == "ClientDied"}
     # What was not known at first, and then was, needs nobody.
     known = {
         row.body.get("message_id")
@@ -46,6 +52,9 @@ def _unasked(evidence: Evidence, asked: set[tuple[str, UUID]]) -> Iterator[str]:
     for row in evidence.said["notifications"]:
         needs = _need_of(row)
         if needs is None or row.key in erased or not evidence.is_old(row.at):
+            continue
+        if row.key in died and row.body.get("recipient") == "client":
+            # Nobody is asked to call the dead.
             continue
         if row.type == "MessageUnconfirmed" and row.body["message_id"] in known:
             continue

@@ -125,9 +125,11 @@ def _over_capacity(evidence: Evidence) -> Iterator[str]:
             # place that had just become free may seem to have come a little before.
             ended = max(row["began_at"] or _LONG_AGO, row["ended_at"] - evidence.apart)
             steps[row["mentor_id"]].append((ended, -1))
-    changes = (row for row in evidence.said["matching"] if row.type == "MentorChanged")
-    # An assignment under way while a roster was loaded may still have seen the capacity before.
-    since = {row.key: row.at + GRACE for row in changes}
+    since: dict[UUID, datetime] = {}
+    for said in evidence.said["matching"]:
+        if said.type == "MentorChanged":
+            # What was under way while a roster was loaded may still have seen another capacity.
+            since[said.key] = said.at + GRACE if said.key in since else said.at
     for mentor_id, moments in steps.items():
         capacity, load = evidence.capacities.get(mentor_id, 0), 0
         for at, step in sorted(moments):

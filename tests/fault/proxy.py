@@ -35,7 +35,7 @@ class Link:
         self._target = target
         self._chance = random.Random(name)
         self._fault: str | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._listening: socket.socket | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.StreamWriter] = set()
         #: How often something came of each fault: one that meets no traffic tests nothing.
@@ -43,10 +43,10 @@ class Link:
 
     async def listen(self) -> None:
         """Take connections from now on."""
-        if self._accepting is None:
-            listening = socket.create_server(("127.0.0.1", self.port))
-            listening.setblocking(False)
-            self._accepting = asyncio.create_task(self._accept(listening))
+        if self._listening is None:
+            self._listening = socket.create_server(("127.0.0.1", self.port))
+            self._listening.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._listening, self._accept, self._listening)
 
     async def fail(self, fault: str | None) -> None:
         """Fail in this way from now on, or in none."""
@@ -56,29 +56,32 @@ class Link:
             self._reset_all()
         if fault == "refuse":
             self.struck["refuse"] += 1
-            await self._listen_no_more()
-        elif fault != "refuse":
+            self._listen_no_more()
+        else:
             await self.listen()
 
     async def close(self) -> None:
         """Hang up everywhere, and listen no more."""
         self._reset_all()
-        await self._listen_no_more()
+        self._listen_no_more()
 
-    async def _listen_no_more(self) -> None:
-        accepting, self._accepting = self._accepting, None
-        if accepting is not None:
-            accepting.cancel()
-            await asyncio.wait([accepting])
+    def _listen_no_more(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            asyncio.get_running_loop().remove_reader(listening)
+            listening.close()
 
-    async def _accept(self, listening: socket.socket) -> None:
-        # Python's own server loses a connection that it accepts while it is closed.
-        with listening:
-            while True:
-                opened, _ = await asyncio.get_running_loop().sock_accept(listening)
-                serving = asyncio.create_task(self._serve(opened))
-                self._serving.add(serving)
-                serving.add_done_callback(self._serving.discard)
+    def _accept(self, listening: socket.socket) -> None:
+        # In one go: what waits for a connection can be cancelled when it has just got one, and
+        # nobody would ever close that.
+        try:
+            opened, _ = listening.accept()
+        except BlockingIOError:
+            # Whoever asked has hung up meanwhile.
+            return
+        serving = asyncio.get_running_loop().create_task(self._serve(opened))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
 
     def _reset_all(self) -> None:
         for writer in list(self._open):

@@ -339,6 +339,8 @@ def assert_every_guarantee_holds(
     """
     evidence = _at_rest(house, engines, apart)
     assert evidence.delivered is not None
+    read = (evidence.in_kafka, evidence.erased, evidence.zones)
+    assert None not in read, "not everything could be read"
     assert_nothing_doubled(evidence.delivered)
     found = {v.guarantee: v.violations for v in judge(evidence) if v.violations}
     assert not found, found

@@ -196,6 +196,10 @@ PLANTED: dict[str, tuple[set[str], Callable[[House], None]]] = {
         {"G9"},
         _sql("intake", "DELETE FROM task WHERE kind = 'held'"),
     ),
+    "a held discharge whose task is done": (
+        {"G9"},
+        _sql("intake", "UPDATE task SET done_at = opened_at WHERE kind = 'held'"),
+    ),
     "a word of danger without a task": (
         {"G9"},
         _sql("intake", "DELETE FROM task WHERE kind = 'danger'"),

@@ -246,6 +246,22 @@ def _both_of_intake(evidence: Evidence) -> bytes:
     return one.ids
 
 
+def _lies_there_and(state: str) -> Change:
+    """A message of which nothing is told lies in the sandbox."""
+
+    def change(evidence: Evidence) -> Evidence:
+        left = an_id("left")
+        row = {**evidence.messages[0], "id": left, "once": "another", "state": state}
+        row["provider_id"] = None
+        return replace(
+            evidence,
+            messages=[*evidence.messages, row],
+            delivered=[*(evidence.delivered or ()), {"id": "P", "message_id": str(left)}],
+        )
+
+    return change
+
+
 _ALL = (FIRST, CARD)
 _IDS_OF_INTAKE = _both_of_intake(a_good_history().evidence())
 _SWAPPED = _IDS_OF_INTAKE[16:] + _IDS_OF_INTAKE[:16]
@@ -368,6 +384,20 @@ BAD: dict[str, tuple[str, Change]] = {
     "H4: a message that left is not in the sandbox": (
         "G5",
         lambda evidence: replace(evidence, delivered=(evidence.delivered or ())[:1]),
+    ),
+    "a message that left counts as never handed over": (
+        "G5",
+        _lies_there_and("suppressed"),
+    ),
+    "a client who came back and was never welcomed": (
+        "G5",
+        lambda evidence: _rows("messages", 0, purpose="introduction", assignment_id=ASSIGNMENT)(
+            _said(
+                "intake",
+                "ClientDischarged",
+                body={"discharge_id": str(DISCHARGE), "replaces": str(an_id("earlier"))},
+            )(evidence)
+        ),
     ),
     "a welcome that nobody planned": (
         "G5",
