@@ -116,7 +116,7 @@ class Keyring:
     def make(self, persons: Iterable[UUID]) -> dict[tuple[str, UUID], _Key]:
         """Make every purpose's key for these persons, committed before this returns.
 
-        A person that has keys already keeps them; the keys of those who had none.
+        Who has keys already keeps them; what is returned counts only for persons who had none.
         """
         people = list(persons)
         made: dict[str, Any] = {"persons": people, "versions": [_VERSION] * len(people)}
