@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hosting.database import engine_for
-from messaging.rows import insert_many, together
+from messaging.rows import ask_together, insert_many, together
 from messaging.tables import PARKED_KEY
 from messaging.unavailable import is_away, is_lost_race
 
@@ -89,7 +89,8 @@ def test_who_stood_still_in_a_transaction_is_tried_again(intake: Engine) -> None
     with pytest.raises((psycopg.Error, DBAPIError)) as failed, intake.begin() as conn:
         conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
         time.sleep(0.3)
-        conn.execute(PID)
+        # As what is asked together says it: without a word of SQLAlchemy's about the connection.
+        ask_together(conn, (PID, {}))
 
     assert is_away(failed.value)
 
