@@ -375,6 +375,8 @@ def test_nobody_is_asked_to_call_the_dead(center: House) -> None:
 
     center.incoming.receipt(message.id, "undelivered", f"P-{message.id}", "30003")
     center.settle()
+    center.clock.move(hours=1)
+    center.settle()
 
     assert "died" == center.story(story["id"], "south")["closed_because"]
     assert [] == center.tasks("south")

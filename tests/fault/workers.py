@@ -356,9 +356,13 @@ def _at_rest(house: House, engines: dict[str, str], apart: timedelta) -> Evidenc
     def said() -> list[int]:
         return [count(house, name, "SELECT count(*) FROM outbox") for name in SERVICES]
 
+    def is_busy() -> bool:
+        return any(in_flight(house, name) for name in SERVICES)
+
     deadline = time.monotonic() + 60
     while True:
-        before = said()
+        # A receipt that came just now is in flight when this begins, and taken when it ends.
+        before, was_busy = said(), is_busy()
         evidence = gather(
             engines,
             # Nothing is under way any more: what could still come in a minute is missing now.
@@ -368,7 +372,7 @@ def _at_rest(house: House, engines: dict[str, str], apart: timedelta) -> Evidenc
             delivered=requests.get(f"{engines['SANDBOX_URL']}/messages.json", timeout=10).json(),
             apart=apart,
         )
-        if said() == before and not any(in_flight(house, name) for name in SERVICES):
+        if said() == before and not was_busy and not is_busy():
             return evidence
         assert time.monotonic() < deadline, "something is said all the time"
         time.sleep(0.3)
