@@ -77,6 +77,12 @@ OF_WORKERS = {
         "work.followed",
     ),
 }
+#: Partitions of intake's that were not heard of late: a round lasts for half a minute at most.
+SILENT = (
+    "SELECT count(*) FROM (SELECT max(heard_at) AS heard_at FROM stored_offset"
+    " WHERE topic = 'intake-events' GROUP BY partition) AS each"
+    " WHERE heard_at IS NULL OR heard_at < clock_timestamp() - interval '30 seconds'"
+)
 OF_A_DOOR = ("keys.made", *(name for name in POINTS if name.startswith("work.")))
 
 
@@ -99,6 +105,8 @@ class Trials:
 
     def round(self, action: str, points: dict[str, str]) -> None:
         """One worker of each service comes to harm, each at its own point."""
+        # A worker that hears nothing from intake sends nothing, and comes by fewer points.
+        eventually(lambda: count(self.house, "notifications", SILENT) == 0, seconds=60)
         seen = {}
         for service, point in points.items():
             self._end(service)
@@ -120,13 +128,13 @@ class Trials:
                 return
             self.fired[points[service]] += 1
             self._let_it_come_to_harm(service, action)
+            if action == "kill":
+                # At once: what it says then brings the others to their points.
+                self._begin_again(service)
 
         # One that stands still says nothing that would bring another to its point.
         with ThreadPoolExecutor(len(points)) as pool:
             list(pool.map(come_to_harm, points))
-        for service in points:
-            if action == "kill":
-                self._begin_again(service)
 
     def at_a_door(self, point: str) -> None:
         """The process that enters a discharge dies; whoever sent it sends it again."""
