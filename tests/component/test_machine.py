@@ -349,9 +349,14 @@ class Machine(RuleBasedStateMachine):
             "mobile": client.mobile,
             "email": client.email,
         }
-        body = a_discharge(self.house.clock.now(), **changes)
-        if not agrees:
-            body["consents"] = {}
+        # What is agreed to anew was agreed to after whatever was taken back.
+        self.house.clock.move(seconds=1)
+        now = self.house.clock.now()
+        body = a_discharge(now, **changes)
+        given = {
+            name: one | {"given_at": now.isoformat()} for name, one in body["consents"].items()
+        }
+        body["consents"] = given if agrees else {}
         return body
 
     @initialize(facility=st.sampled_from(("north", "south")))

@@ -222,8 +222,9 @@ class Trials:
         with self.house.intake.engine.begin() as conn:
             conn.execute(
                 text(
-                    "UPDATE timer SET due_at = due_at - interval '10 days' WHERE (key, name) IN"
-                    " (SELECT key, name FROM timer WHERE name LIKE 'placed%' LIMIT 1)"
+                    "INSERT INTO timer SELECT client_id, 'placed/' || id,"
+                    " accepted_at - interval '10 days', '{}' FROM discharge LIMIT 1"
+                    " ON CONFLICT (key, name) DO UPDATE SET due_at = excluded.due_at"
                 )
             )
 
