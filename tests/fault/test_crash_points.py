@@ -223,7 +223,8 @@ class Trials:
             conn.execute(
                 text(
                     "INSERT INTO timer SELECT client_id, 'placed/' || id,"
-                    " accepted_at - interval '10 days', '{}' FROM discharge LIMIT 1"
+                    " accepted_at - interval '10 days', '{}' FROM discharge"
+                    " WHERE client_id NOT IN (SELECT key FROM parked_key) LIMIT 1"
                     " ON CONFLICT (key, name) DO UPDATE SET due_at = excluded.due_at"
                 )
             )
