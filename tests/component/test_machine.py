@@ -454,7 +454,8 @@ class Machine(RuleBasedStateMachine):
             assert self._ask(lambda: desk.erase(whom, by="ops", because="asked"))
             client.erased = True
             for visit in client.visits:
-                visit.over = visit.over or "erased"
+                # Whyever it was closed, nobody is asked for anything about it any more.
+                visit.over = "erased"
 
     def _text(self, number: str, words: str) -> None:
         self._texts += 1
