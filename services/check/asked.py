@@ -43,6 +43,7 @@ def _unasked(evidence: Evidence, asked: set[tuple[str, UUID]]) -> Iterator[str]:
     """Failures and replies that need a person and are no task."""
     erased = erased_at(evidence)
     died = {row.key for row in evidence.said["intake"] if row.type == "ClientDied"}
+    to_clients = {str(m["id"]) for m in evidence.messages if m["recipient"] == "client"}
     # What was not known at first, and then was, needs nobody.
     known = {
         row.body.get("message_id")
@@ -53,7 +54,7 @@ def _unasked(evidence: Evidence, asked: set[tuple[str, UUID]]) -> Iterator[str]:
         needs = _need_of(row)
         if needs is None or row.key in erased or not evidence.is_old(row.at):
             continue
-        if row.key in died and row.body.get("recipient") == "client":
+        if row.key in died and row.body.get("message_id") in to_clients:
             # Nobody is asked to call the dead.
             continue
         if row.type == "MessageUnconfirmed" and row.body["message_id"] in known:
