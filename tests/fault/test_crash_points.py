@@ -37,6 +37,7 @@ from tests.fault.workers import (
     readers,
     register,
     wait_for_quiet,
+    wait_until_heard,
 )
 from tests.house import House
 from tests.running import eventually
@@ -77,12 +78,6 @@ OF_WORKERS = {
         "work.followed",
     ),
 }
-#: Partitions of intake's that were not heard of late: a round lasts for half a minute at most.
-SILENT = (
-    "SELECT count(*) FROM (SELECT max(heard_at) AS heard_at FROM stored_offset"
-    " WHERE topic = 'intake-events' GROUP BY partition) AS each"
-    " WHERE heard_at IS NULL OR heard_at < clock_timestamp() - interval '30 seconds'"
-)
 OF_A_DOOR = ("keys.made", *(name for name in POINTS if name.startswith("work.")))
 
 
@@ -105,8 +100,7 @@ class Trials:
 
     def round(self, action: str, points: dict[str, str]) -> None:
         """One worker of each service comes to harm, each at its own point."""
-        # A worker that hears nothing from intake sends nothing, and comes by fewer points.
-        eventually(lambda: count(self.house, "notifications", SILENT) == 0, seconds=60)
+        wait_until_heard(self.house)
         seen = {}
         for service, point in points.items():
             self._end(service)

@@ -26,6 +26,7 @@ from tests.fault.workers import (
     published_twice,
     register,
     wait_for_quiet,
+    wait_until_heard,
 )
 from tests.house import House
 
@@ -51,6 +52,7 @@ def test_killed_workers_lose_nothing_and_double_nothing(
         # Nothing would flow to the victim while another one is still starting.
         for name in SERVICES:
             workers.wait_until_ready(name)
+        wait_until_heard(house)
         with ThreadPoolExecutor(1) as pool:
             numbers = [rounds * A_ROUND + n for n in range(A_ROUND)]
             entering = pool.submit(lambda ns: [register(house, n) for n in ns], numbers)

@@ -378,6 +378,19 @@ def _at_rest(house: House, engines: dict[str, str], apart: timedelta) -> Evidenc
         time.sleep(0.3)
 
 
+#: Partitions of intake's that were not heard of late: a round lasts for half a minute at most.
+SILENT = (
+    "SELECT count(*) FROM (SELECT max(heard_at) AS heard_at FROM stored_offset"
+    " WHERE topic = 'intake-events' GROUP BY partition) AS each"
+    " WHERE heard_at IS NULL OR heard_at < clock_timestamp() - interval '30 seconds'"
+)
+
+
+def wait_until_heard(house: House) -> None:
+    """Wait until notifications hears intake: who does not sends nothing, and is harmed at less."""
+    eventually(lambda: count(house, "notifications", SILENT) == 0, seconds=60)
+
+
 def published_twice(servers: str) -> int:
     """Records that a relay sent again because it died before it could mark them."""
     reader = KafkaReader(servers, f"counting-{uuid4()}", [t.name for t in TOPICS.values()])
