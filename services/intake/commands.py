@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
@@ -314,7 +314,6 @@ class _Visit:
         self._discharge_id: UUID | None = None
         self._details: dict[UUID, Details] = {}
         self._agreed: dict[str, Agreement] = {}
-        self._revoked: dict[str, datetime] = {}
 
     @property
     def client_id(self) -> UUID:
@@ -340,7 +339,6 @@ class _Visit:
         work.store.load_clients([self._client_id])
         self._details = store.details_of(work, self._client_id)
         self._agreed = store.agreements(work.conn, self._client_id)
-        self._revoked = store.revocations(work.conn, self._client_id)
         if self._seen and not self._seen(known.person, self._details, self._agreed):
             raise Refused(
                 "seen", "Somebody has changed this meanwhile. Look at it, and save again."
@@ -399,6 +397,9 @@ class _Visit:
     ) -> Iterator[Event]:
         """Record what the client agrees to, and what no longer."""
         work = self._work
+        # A system that repeats what it has on file does not know that it was taken back.
+        is_told = replacing or self._client_id in work.fresh
+        revoked = {} if is_told else store.revocations(work.conn, self._client_id)
         fresh: list[tuple[Agreement, str]] = []
         for channel in CHANNELS:
             given = getattr(consents, channel)
@@ -420,9 +421,7 @@ class _Visit:
             if given.given_at > work.now + AHEAD:
                 remedy = "Use the moment at which consent was given: this one is in the future."
                 raise Refused(f"consents.{channel}.given_at", remedy)
-            revoked_at = self._revoked.get(channel) if before is None else None
-            if not replacing and revoked_at is not None and given.given_at <= revoked_at:
-                # A system that repeats what it has on file does not know that it was taken back.
+            if before is None and channel in revoked and given.given_at <= revoked[channel]:
                 continue
             agreement = Agreement(
                 channel=channel,

@@ -155,7 +155,7 @@ def _digits(person: Person) -> str:
     return re.sub(r"\D", "", person.mobile or "")
 
 
-def sought(text: str) -> list[set[str]]:
+def sought(text: str) -> set[frozenset[str]]:
     """What was typed to find somebody: they have to be found by every part of one of these."""
     digits = re.sub(r"[\s().+-]", "", text)
     if digits.isdigit() and len(digits) >= _ENDS.start:
@@ -163,7 +163,8 @@ def sought(text: str) -> list[set[str]]:
     else:
         parts = {plain(word) for word in text.split()}
     # A record number may be written as a phone's, or in words.
-    return [either for either in ({plain(text)}, parts) if either and "" not in either]
+    ways = (frozenset({plain(text)}), frozenset(parts))
+    return {way for way in ways if way and "" not in way}
 
 
 def updated(kept: Any, given: dict[str, Any]) -> Any:

@@ -377,32 +377,23 @@ class Handlers:
         if kept is None:
             kept = Person(id=client_id, kind="client", state="known")
         tokens = self._tokens_of(contact, kept)
-        before = {name: getattr(kept, name) for name in tokens}
-        known = {**tokens, "contact": contact, "facility_id": facility_id or kept.facility_id}
-        work.store.put(replace(kept, **known))
-        had = kept.contact
-        was_lost = {
-            "mobile_token": had is not None and had.mobile is not None,
-            "email_token": had is not None and had.email is not None,
-        }
-        return any(was_lost[n] and before[n] is None and tokens[n] is not None for n in tokens)
+        facility_id = facility_id or kept.facility_id
+        work.store.put(replace(kept, contact=contact, facility_id=facility_id, **tokens))
+        return any(tokens[f"{name}_token"] for name in kept.lost)
 
     def _welcome_again(self, work: Work, client_id: UUID) -> Iterator[Event]:
         """What a stranger heard is said to the client."""
         assert work.cause is not None
-        standing = work.store.standing(client_id)
-        yield from self._planner(work).welcome_again(client_id, standing, work.cause.event_id)
+        return self._planner(work).welcome_again(client_id, work.cause.event_id)
 
     def _tokens_of(
         self, contact: ContactDetails | MentorContact, kept: Person | None
     ) -> dict[str, Any]:
         """By what they are found when they write; an address that is somebody else's stays so."""
         tokens = self._address_tokens(contact)
-        if kept is not None and kept.contact is not None:
-            if kept.mobile_token is None and contact.mobile == kept.contact.mobile:
-                tokens["mobile_token"] = None
-            if kept.email_token is None and contact.email == kept.contact.email:
-                tokens["email_token"] = None
+        if kept is not None:
+            stays = {n for n in kept.lost if getattr(contact, n) == getattr(kept.contact, n)}
+            tokens |= {f"{name}_token": None for name in stays}
         return tokens
 
     def _address_tokens(self, contact: ContactDetails | MentorContact) -> dict[str, Any]:

@@ -341,8 +341,7 @@ class _Incoming:
         unsent = {"person_id": self._person.id, "channel": self._channel}
         if self._person.kind == "client":
             yield from check_ins.end(self._work, self._person.id, "wrong_number")
-            standing = self._work.store.standing(self._person.id)
-            yield from self._planner.welcome_again(self._person.id, standing, self._reply_id)
+            yield from self._planner.welcome_again(self._person.id, self._reply_id)
             for message in self._work.store.planned(**unsent):
                 if not message.is_answer:
                     yield from self._planner.reroute(message, "wrong_number")

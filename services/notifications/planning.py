@@ -22,10 +22,7 @@ _ADDRESS = {"sms": "mobile", "email": "email"}
 
 
 def channels_of(person: Person, agreed: set[str]) -> list[str]:
-    """The channels on which this person can be written to, in their order.
-
-    An address by which they are not found when they write is somebody else's.
-    """
+    """The channels on which this person can be written to, in their order."""
     contact = person.contact
     if contact is None:
         return []
@@ -34,11 +31,8 @@ def channels_of(person: Person, agreed: set[str]) -> list[str]:
         chosen = [CHANNEL_OF_CONSENT[c] for c in contact.channels if c in CHANNEL_OF_CONSENT]
         order = [*chosen, *(c for c in order if c not in chosen)]
         order = [c for c in order if c in {CHANNEL_OF_CONSENT.get(a) for a in agreed}]
-    return [
-        channel
-        for channel in order
-        if getattr(contact, _ADDRESS[channel]) and getattr(person, f"{_ADDRESS[channel]}_token")
-    ]
+    theirs = {name for name in _ADDRESS.values() if getattr(contact, name)} - person.lost
+    return [channel for channel in order if _ADDRESS[channel] in theirs]
 
 
 def hours_of(person: Person, facility: Facility | None) -> Hours:
@@ -93,9 +87,7 @@ class Planner:
         if not channels:
             yield suppressed(message, "no_channel", self.work.now)
 
-    def welcome_again(
-        self, client_id: UUID, assignment: Assignment | None, because: UUID
-    ) -> Iterator[Event]:
+    def welcome_again(self, client_id: UUID, because: UUID) -> Iterator[Event]:
         """Say to a client what may have gone to somebody else, if there is a way to them now.
 
         ``because`` is the reply or the event that told of it.
@@ -103,6 +95,7 @@ class Planner:
         person: Person | None = self.work.store.persons.get(client_id)
         if person is None or person.state != "active" or person.discharge_id is None:
             return
+        assignment = self.work.store.standing(client_id)
         purpose = "introduction" if assignment else "first"
         about = assignment.id if assignment else person.discharge_id
         said = f"{purpose}/client/{about}"

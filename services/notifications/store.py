@@ -260,6 +260,15 @@ class Person:
     email_token: str | None = None
     contact: ContactDetails | MentorContact | None = None
 
+    @property
+    def lost(self) -> set[str]:
+        """Which addresses, mobile or email, are somebody else's: they are not found by them."""
+        return {
+            name
+            for name in ("mobile", "email")
+            if getattr(self.contact, name, None) and getattr(self, f"{name}_token") is None
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facility:

@@ -160,22 +160,29 @@ def test_a_form_is_not_saved_over_what_has_come_since_it_was_opened(
     clerk = center.browser("clerk")
     where = post(clerk, "/discharges/new", **entered(agreed=["text"])).location
 
-    def opened() -> str:
-        shown = clerk.get(f"{where}/{form}").get_data(as_text=True)
-        return re.findall(r'name="seen" value="(\w+)"', shown)[0]
-
     def save(seen: str) -> int:
         typed = entered(agreed=["text"], wishes="Quiet", mobile="503 555 0123", method="written")
         return post(clerk, f"{where}/{form}", **typed, seen=seen).status_code
 
-    before = opened()
-    news = {"correct": {"reason": "incarcerated"}, "contact": {"mobile": "503 555 0188"}}[form]
-    other = center.browser("clerk")
-    assert 303 == post(other, f"{where}/{form}", **entered(agreed=["text"], **news)).status_code
+    before = seen_in(clerk.get(f"{where}/{form}"))
+    save_news(center, where, form)
     center.settle()
 
     assert 422 == save(before)
-    assert 303 == save(opened())
+    assert 303 == save(seen_in(clerk.get(f"{where}/{form}")))
+
+
+def seen_in(answer: Any) -> str:
+    """What a form says it was made from."""
+    [seen] = re.findall(r'name="seen" value="(\w+)"', answer.get_data(as_text=True))
+    return str(seen)
+
+
+def save_news(center: House, where: str, form: str) -> None:
+    """Somebody else saves the same form meanwhile."""
+    news = {"correct": {"reason": "incarcerated"}, "contact": {"mobile": "503 555 0188"}}[form]
+    typed = entered(agreed=["text"], **news)
+    assert 303 == post(center.browser("clerk"), f"{where}/{form}", **typed).status_code
 
 
 @pytest.mark.parametrize("form", ["correct", "contact"])
@@ -184,25 +191,21 @@ def test_a_form_that_was_refused_for_something_else_is_no_newer_than_it_was(
 ) -> None:
     clerk = center.browser("clerk")
     where = post(clerk, "/discharges/new", **entered(agreed=["text"])).location
-    shown = clerk.get(f"{where}/{form}").get_data(as_text=True)
-    [seen] = re.findall(r'name="seen" value="(\w+)"', shown)
+    seen = seen_in(clerk.get(f"{where}/{form}"))
     wrong = {"correct": {"discharged_at-day": "99"}, "contact": {"email": "nobody"}}[form]
-    news = {"correct": {"reason": "incarcerated"}, "contact": {"mobile": "503 555 0188"}}[form]
-    other = center.browser("clerk")
-    assert 303 == post(other, f"{where}/{form}", **entered(agreed=["text"], **news)).status_code
+    save_news(center, where, form)
 
     refused = post(clerk, f"{where}/{form}", **entered(agreed=["text"], **wrong), seen=seen)
-    page = refused.get_data(as_text=True)
     mended = post(clerk, f"{where}/{form}", **entered(agreed=["text"]), seen=seen)
 
     assert 422 == refused.status_code
-    assert [seen] == re.findall(r'name="seen" value="(\w+)"', page)
+    assert seen == seen_in(refused)
     assert 422 == mended.status_code
     # Whoever is told of it is led to what there is now, and may save over that.
     told = mended.get_data(as_text=True)
     assert 'href="#seen"' in told
     assert f'<a id="seen" href="{where}">' in told
-    assert [seen] != re.findall(r'name="seen" value="(\w+)"', told)
+    assert seen != seen_in(mended)
 
 
 def test_what_is_emptied_on_a_page_is_no_longer_so(center: House) -> None:

@@ -102,17 +102,18 @@ class Hl7Door:
 
     def _remember(self, caller: str, key: str, answer: bytes) -> bytes:
         """Keep what is answered, unless something was answered before; what is kept."""
-        kept = self._before(caller, key)
-        if kept is not None:
-            return kept
+        kept = [answer]
 
         def command(work: Work) -> Iterable[Event]:
-            if store.earlier_answer(work, caller, key) is None:
+            before = store.earlier_answer(work, caller, key)
+            if before is None:
                 store.remember_answer(work, caller, key, "", {"answer": answer.hex()})
+            else:
+                kept.append(bytes.fromhex(before[1]["answer"]))
             return ()
 
         self.desk.participant.transact(command)
-        return answer
+        return kept[-1]
 
 
 def _as_body(message: hl7v2.Message, facility: Facility) -> Mapping[str, Any]:
