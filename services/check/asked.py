@@ -21,11 +21,9 @@ def judge_asking(evidence: Evidence) -> Verdict:
         state, since = derived.get(discharge["id"], ("nowhere", discharge["accepted_at"]))
         if state != "closed" and discharge["facility_id"] not in evidence.facilities:
             broken.append(f"discharge {discharge['id']} has no owner")
+        kind = {"held": "held", "waiting": "nobody_available"}.get(state)
         # Who waits may have been called: what holds a discharge is done when it is held no more.
-        kind, among = {
-            "held": ("held", still),
-            "waiting": ("nobody_available", asked),
-        }.get(state, ("", asked))
+        among = still if kind == "held" else asked
         late = evidence.is_old(since) and discharge["client_id"] not in evidence.parked
         if kind and late and (kind, discharge["id"]) not in among:
             broken.append(f"discharge {discharge['id']} is {state} and nobody is asked")
