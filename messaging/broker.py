@@ -65,8 +65,12 @@ class Producer(Protocol):
         """The partitions of a topic; raises ``Unavailable`` while the broker is away."""
         ...
 
-    def ends(self, topic: str) -> Mapping[int, int]:
-        """The offset behind the last record of each; raises ``Unavailable`` as well."""
+    def at(self, topic: str, places: Mapping[int, int]) -> Mapping[int, Record | None]:
+        """What lies at these offsets, by partition; None where the partition ends before.
+
+        Where it begins behind, what lay there has been kept as long as it had to be: nothing is
+        said of that. Raises ``Unavailable`` as well.
+        """
         ...
 
     def close(self) -> None:

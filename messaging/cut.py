@@ -6,8 +6,10 @@ the offsets of what is gone. Two things would then be lost without a word:
 
 * What was published and is gone: the outbox counts it as published. Offsets only grow, so the
   broker says it by itself, when it acknowledges a record at an offset that another one has, or
-  when its partition ends before one (``Published``). What is gone is unpublished then, and leaves
-  again under its old ids; whoever had applied it skips it.
+  when its partition ends before one (``Published``). Where an acknowledgement is lost as well, the
+  log may have grown again unseen: a relay that begins reads what lies where its outbox says that
+  it published last. What is gone is unpublished then, and leaves again under its old ids; whoever
+  had applied it skips it.
 * What is new, for a reader who was further already: it would pass over the first records. But the
   broker counts its leaders' terms and writes the term into each record. A record of a later term
   than that of what was applied, at an offset that was applied already, says that the log was cut
@@ -20,13 +22,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from messaging import metrics
 from messaging.broker import Record, Written
+from messaging.outbox import said_in
+from messaging.rows import among_given
 from messaging.tables import OUTBOX
 
 log = logging.getLogger(__name__)
@@ -35,12 +40,18 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 60.0
 
 
+#: Reads what lies at these offsets of the service's own topic, by partition (``Producer.at``).
+At = Callable[[Mapping[int, int]], Mapping[int, Record | None]]
+
+
 class Published:
     """The last place in each partition that this service's outbox counts as published."""
 
     def __init__(self, conn: Connection) -> None:
         self._last = {row.partition: row.last for row in conn.execute(LAST_PUBLISHED)}
         self._looked_at = float("-inf")
+        #: What is written from now on is acknowledged; only what was before can be another's.
+        self._is_new = True
 
     def is_time_to_look(self) -> bool:
         """Whether the ends were not looked at for a while; asked for the first time, they were."""
@@ -49,9 +60,17 @@ class Published:
         self._looked_at = time.monotonic()
         return True
 
-    def look(self, conn: Connection, ends: Mapping[int, int]) -> None:
-        """Compare with where the partitions end now."""
-        self._unpublish(conn, {n: end for n, end in ends.items() if end <= self._last.get(n, -1)})
+    def look(self, conn: Connection, at: At) -> None:
+        """Compare with what the broker has now at the last places."""
+        firsts = {
+            number: _first_gone(conn, number, at)
+            for number, record in at(self._last).items()
+            if record is None or (self._is_new and not _is_there(conn, record))
+        }
+        self._is_new = False
+        # Where nothing of the outbox is gone, it was a heartbeat.
+        self._last = {n: at for n, at in self._last.items() if firsts.get(n, at) is not None}
+        self._unpublish(conn, {n: first for n, first in firsts.items() if first is not None})
 
     def acknowledged(self, conn: Connection, outcomes: Iterable[Written | Exception]) -> None:
         """Compare with where the broker has put what was just written, before it is marked."""
@@ -76,6 +95,29 @@ class Published:
         metrics.CUT.set_to_current_time()
 
 
+def _first_gone(conn: Connection, number: int, at: At) -> int | None:
+    """The first published offset of a partition at which its event no longer lies, if any.
+
+    Before a cut everything is there, and behind it nothing: a few looks find it in a long log.
+    """
+
+    def is_gone(offset: int) -> bool:
+        # What the broker need not keep any longer is not gone.
+        return any(not _is_there(conn, record) for record in at({number: offset}).values())
+
+    offsets = conn.execute(_OFFSETS, {"number": number}).scalars().all()
+    return next(iter(offsets[bisect_left(offsets, True, key=is_gone) :]), None)
+
+
+def _is_there(conn: Connection, record: Record | None) -> bool:
+    """Whether this is what the outbox counts as published in this place."""
+    if record is None:
+        return False
+    place = (record.partition, record.offset)
+    ids = [one.event_id for one in said_in([record])]
+    return any(tuple(row) == place for row in conn.execute(_PLACES_OF, {"ids": ids}))
+
+
 def goes_on_at(next_offset: int, term: int, records: Iterable[Record]) -> int:
     """From where on records of a partition were not applied: the stored offset, or a cut before it.
 
@@ -97,6 +139,16 @@ LAST_PUBLISHED: Any = (
     )
     .where(OUTBOX.c.published_partition.is_not(None))
     .group_by(OUTBOX.c.published_partition)
+)
+
+_PLACES_OF: Any = select(OUTBOX.c.published_partition, OUTBOX.c.published_offset).where(
+    among_given(OUTBOX.c.event_id)
+)
+
+_OFFSETS: Any = (
+    select(OUTBOX.c.published_offset)
+    .where(OUTBOX.c.published_partition == bindparam("number"))
+    .order_by(OUTBOX.c.published_offset)
 )
 
 _UNPUBLISH = text(

@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -121,9 +122,9 @@ class KafkaWriter:
             raise Unavailable("the broker cannot be asked for partitions") from error
         return found
 
-    def ends(self, topic: str) -> dict[int, int]:
-        """The offset behind the last record of each partition."""
-        return {number: end for number, (_, end) in bounds(self._servers, topic).items()}
+    def at(self, topic: str, places: Mapping[int, int]) -> dict[int, Record | None]:
+        """What lies at these offsets, by partition; None where the partition ends before."""
+        return read_at(self._servers, topic, places)
 
     def close(self) -> None:
         """Let go of the network without waiting for what was not acknowledged."""
@@ -356,17 +357,25 @@ class KafkaBacklog:
 
 def _oldest_at(consumer: KafkaConsumer, behind: Mapping[TopicPartition, int]) -> float:
     """When the oldest of the first records behind these places was written."""
-    consumer.assign(list(behind))
-    for place, at in behind.items():
+    oldest: float = min(raw.timestamp for raw in _first_of(consumer, behind).values())
+    return oldest / 1000
+
+
+def _first_of(
+    consumer: KafkaConsumer, places: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, Any]:
+    """The first record at or behind each of these places, all of which have one."""
+    consumer.assign(list(places))
+    for place, at in places.items():
         consumer.seek(place, at)
-    written: dict[TopicPartition, float] = {}
+    found: dict[TopicPartition, Any] = {}
     deadline = time.monotonic() + PATIENCE_SECONDS / 2
-    while len(written) < len(behind):
+    while len(found) < len(places):
         if time.monotonic() > deadline:
             raise KafkaTimeoutError("the broker went away while it was read")
         for place, group in consumer.poll(timeout_ms=200).items():
-            written.setdefault(place, group[0].timestamp / 1000)
-    return min(written.values())
+            found.setdefault(place, group[0])
+    return found
 
 
 #: A broker that has not said a word by then is taken to be away.
@@ -436,23 +445,61 @@ def ensure_topics(servers: str, topics: Iterable[Topic], replication: int) -> li
 
 def bounds(servers: str, topic: str) -> dict[int, tuple[int, int]]:
     """Of each partition the offset of its first record, and that behind its last one."""
+    with _looking(servers) as consumer:
+        found = _bounds(consumer, topic, consumer.partitions_for_topic(topic) or ())
+    return {place.partition: edges for place, edges in found.items()}
+
+
+def read_at(servers: str, topic: str, places: Mapping[int, int]) -> dict[int, Record | None]:
+    """What lies at these offsets, by partition; None where the partition ends before.
+
+    Of what lies there no longer, since the partition begins behind, nothing is said.
+    """
+    if not places:
+        return {}
+    [topic_id] = topic_ids(servers, [topic]).values()
+    with _looking(servers) as consumer:
+        edges = _bounds(consumer, topic, places)
+        there = {
+            place: places[place.partition]
+            for place, (begin, end) in edges.items()
+            if begin <= places[place.partition] < end
+        }
+        found: dict[int, Record | None] = {
+            place.partition: None
+            for place, (_, end) in edges.items()
+            if end <= places[place.partition]
+        }
+        read = _first_of(consumer, there) if there else {}
+    return found | {place.partition: _record(raw, topic_id) for place, raw in read.items()}
+
+
+@contextmanager
+def _looking(servers: str) -> Iterator[KafkaConsumer]:
+    """A consumer that looks once; raises ``Unavailable`` while the broker is away."""
     _assert_answers(servers)
     consumer = KafkaConsumer(
         bootstrap_servers=servers.split(","),
         api_version=API_VERSION,
         request_timeout_ms=5_000,
+        enable_auto_commit=False,
         allow_auto_create_topics=False,
     )
     try:
-        numbers = consumer.partitions_for_topic(topic) or ()
-        places = [TopicPartition(topic, number) for number in numbers]
-        begins = consumer.beginning_offsets(places, timeout_ms=5_000)
-        ends = consumer.end_offsets(places, timeout_ms=5_000)
-        return {place.partition: (begins[place], ends[place]) for place in places}
+        yield consumer
     except KafkaError as error:
         raise Unavailable("the broker cannot be asked where its topics end") from error
     finally:
         consumer.close(autocommit=False, timeout_ms=1_000)
+
+
+def _bounds(
+    consumer: KafkaConsumer, topic: str, numbers: Iterable[int]
+) -> dict[TopicPartition, tuple[int, int]]:
+    places = [TopicPartition(topic, number) for number in numbers]
+    begins = consumer.beginning_offsets(places, timeout_ms=5_000)
+    ends = consumer.end_offsets(places, timeout_ms=5_000)
+    return {place: (begins[place], ends[place]) for place in places}
 
 
 def read_to_the_end(servers: str, topic: Topic, begin: Mapping[int, int]) -> Iterator[Record]:

@@ -140,9 +140,11 @@ class MemoryWriter:
         self._broker.check()
         return range(self._broker.partitions)
 
-    def ends(self, topic: str) -> dict[int, int]:
-        """Where each partition of a topic ends."""
-        return {number: len(self._broker.log((topic, number))) for number in self.partitions(topic)}
+    def at(self, topic: str, places: Mapping[int, int]) -> dict[int, Record | None]:
+        """What lies at these offsets."""
+        self._broker.check()
+        logs = {number: self._broker.log((topic, number)) for number in places}
+        return {n: logs[n][at] if at < len(logs[n]) else None for n, at in places.items()}
 
     def close(self) -> None:
         """Nothing is held."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,10 +11,13 @@ from uuid import UUID
 import uuid_utils.compat as ids
 from sqlalchemy import func, null, select, text, union_all
 
+from contracts.envelope import BadEnvelope, Envelope, from_headers
 from contracts.event import Event, type_of
 from contracts.sealed import Destroyed, Sealed, sealed_fields
 from contracts.wire import written
 from messaging import epoch
+from messaging.broker import Record
+from messaging.heartbeats import is_heartbeat
 from messaging.rows import among_given, ask_together, insert_many
 from messaging.sealing import KeyView
 from messaging.tables import CURSOR, EPOCH, OUTBOX, STREAM
@@ -118,6 +121,18 @@ def _places(
         begun = now if row.epoch is None else row.epoch
         known.setdefault(row.key, []).append((row.producer or producer, begun, row.seq))
     return now, {row.key: row.seq - counts[row.key] + 1 for row in taken}, known
+
+
+def said_in(records: Iterable[Record]) -> Iterator[Envelope]:
+    """What this service has said among the records of its own topic."""
+    for record in records:
+        if is_heartbeat(record):
+            continue
+        try:
+            yield from_headers(record.headers, record.key)
+        except BadEnvelope:
+            # Whatever it is, it was not said here.
+            continue
 
 
 def bound_to(event_id: UUID, event: Event, field: str) -> str:

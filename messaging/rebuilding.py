@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine, select, text
 
 from messaging.broker import Record
-from messaging.restored import event_ids
+from messaging.outbox import said_in
 from messaging.rows import insert_many
 from messaging.tables import OUTBOX, STORED_OFFSET
 
@@ -27,7 +27,7 @@ def republish(engine: Engine, read_topic: Callable[[], Iterable[Record]]) -> tup
             .scalars()
             .all()
         )
-    gone = published - set(event_ids(read_topic()))
+    gone = published - {one.event_id for one in said_in(read_topic())}
     if gone:
         with engine.begin() as conn:
             conn.execute(_UNPUBLISH, {"ids": list(gone)})

@@ -6,6 +6,7 @@ import logging
 import time
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select, text
@@ -112,7 +113,7 @@ class Relay:
         """See now and then that the broker still has what it acknowledged."""
         assert self._published is not None
         if self._published.is_time_to_look():
-            self._published.look(conn, self._producer.ends(self._topic))
+            self._published.look(conn, partial(self._producer.at, self._topic))
 
     @staticmethod
     def _unpublished(conn: Connection) -> Sequence[Row[Any]]:

@@ -8,18 +8,18 @@ and a new epoch begins, in which no number means another event than it did befor
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, select, text, update
 
-from contracts.envelope import BadEnvelope, Envelope, from_headers
 from contracts.event import EVENTS, Event
-from messaging import heartbeats, parking, shredding
+from messaging import parking, shredding
 from messaging.broker import Record
 from messaging.cut import LAST_PUBLISHED
 from messaging.epoch import HERE
 from messaging.inbox import Failure
+from messaging.outbox import said_in
 from messaging.rows import among
 from messaging.tables import EPOCH, OUTBOX, STREAM
 from messaging.work import Participant, Work
@@ -57,7 +57,7 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
             # it in the new one: a number of neither would leave a gap.
             conn.execute(text("LOCK TABLE stream IN SHARE ROW EXCLUSIVE MODE"))
             # It may have gone back behind the beginning of its last epoch.
-            begun = max([epoch.epoch, *(one.epoch for one in _envelopes(records))])
+            begun = max([epoch.epoch, *(one.epoch for one in said_in(records))])
             conn.execute(update(EPOCH).values(epoch=begun + 1))
             conn.execute(delete(STREAM))
             log.error("this database was restored", extra={"count": len(lost)})
@@ -77,29 +77,13 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
 def _erased(records: Iterable[Record]) -> set[UUID]:
     """Who was erased, as the topic says: that is done again, whatever the database says."""
     erasing = {name for name, event in EVENTS.items() if event.erases}
-    return {envelope.key for envelope in _envelopes(records) if envelope.type in erasing}
+    return {envelope.key for envelope in said_in(records) if envelope.type in erasing}
 
 
 def _lost(conn: Connection, records: Iterable[Record]) -> list[UUID]:
     """The subjects of events that were published and are not in the outbox, in order."""
-    said = {envelope.event_id: envelope.key for envelope in _envelopes(records)}
+    said = {envelope.event_id: envelope.key for envelope in said_in(records)}
     known = set(
         conn.execute(select(OUTBOX.c.event_id).where(among(OUTBOX.c.event_id, said))).scalars()
     )
     return sorted({key for event_id, key in said.items() if event_id not in known})
-
-
-def event_ids(records: Iterable[Record]) -> Iterator[UUID]:
-    """The ids of the events among a service's own records."""
-    return (envelope.event_id for envelope in _envelopes(records))
-
-
-def _envelopes(records: Iterable[Record]) -> Iterator[Envelope]:
-    for record in records:
-        if heartbeats.is_heartbeat(record):
-            continue
-        try:
-            yield from_headers(record.headers, record.key)
-        except BadEnvelope:
-            # Whatever it is, it was not said here.
-            continue

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import pytest
 
 from contracts.parking import KeyReleased
 from contracts.topics import TOPICS
+from messaging.broker import Outgoing, Written
 from messaging.cut import goes_on_at
+from messaging.memory import MemoryWriter
+from messaging.outbox import said_in
 from messaging.relay import Relay
+from messaging.unavailable import Unavailable
 from tests.component.test_measuring import age
 from tests.house import MORNING, House
 
@@ -90,6 +95,44 @@ def test_a_relay_that_begins_notices_though_it_has_nothing_to_say(center: House,
     assert 3 == _in_broker(center, key)
     center.settle()
     assert [1, 2, 3] == _heard(center, key)
+    _assert_at_rest(center)
+
+
+class _Mute(MemoryWriter):
+    """A way to the broker on which answers may be lost."""
+
+    answers = True
+
+    def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
+        written = super().send(records)
+        return written if self.answers else [Unavailable("no answer") for _ in written]
+
+
+@pytest.mark.parametrize("grown", [1, 2, 3], ids=["shorter", "as long as before", "longer"])
+def test_what_is_gone_is_noticed_where_the_log_has_grown_again_without_an_answer(
+    center: House, key: UUID, grown: int
+) -> None:
+    _say(center, key, times=4)
+    center.settle()
+    center.loops()["matching relay"].close()
+    way = _Mute(center.broker)
+    relay = Relay("matching", center.matching.engine, way)
+    relay.step()
+
+    center.broker.cut(MATCHING, _partition(center, key), 2)
+    way.answers = False
+    _say(center, key, times=grown)
+    with pytest.raises(Unavailable):
+        relay.step()
+    way.answers = True
+    relay.step()
+    relay.close()
+
+    center.settle()
+    assert list(range(1, 5 + grown)) == _heard(center, key)
+    said = [one.seq for one in said_in(center.broker.log((MATCHING, _partition(center, key))))]
+    assert set(range(1, 5 + grown)) <= set(said)
+    assert 0 == age("broker_lost_records_timestamp_seconds")
     _assert_at_rest(center)
 
 

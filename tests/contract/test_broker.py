@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import pytest
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaTimeoutError
 from kafka.record.default_records import DefaultRecordBatch
 
@@ -22,6 +24,7 @@ from messaging.kafka import (
     KafkaWriter,
     bounds,
     ensure_topics,
+    read_at,
     read_to_the_end,
     topic_ids,
 )
@@ -242,6 +245,34 @@ def test_when_a_reader_leaves_the_other_takes_over(broker: Broker) -> None:
     assert set(range(30)) <= {int(r.value or b"") for r in _read([staying], 30)}
 
 
+def test_what_lies_in_a_place_is_told_and_where_a_log_ends_before(broker: Broker) -> None:
+    broker.writer.send(_records(broker.topic, 60))
+    written = {(r.partition, r.offset): r for r in _read([broker.reader("g")], 60)}
+    last = dict(sorted(written))
+
+    for places in (last, dict.fromkeys(last, 0)):
+        found = broker.writer.at(broker.topic, places)
+        assert {(n, at): written[n, at].value for n, at in places.items()} == {
+            (r.partition, r.offset): r.value for r in found.values() if r is not None
+        }
+    behind = {number: offset + 1 for number, offset in last.items()}
+    assert dict.fromkeys(last) == broker.writer.at(broker.topic, behind)
+    assert {} == broker.writer.at(broker.topic, {})
+
+
+def test_of_what_need_not_be_kept_any_longer_nothing_is_said(engines: dict[str, str]) -> None:
+    servers, name = engines["KAFKA_SERVERS"], f"suite-{uuid4().hex[:12]}"
+    made = Topic(name=name, publisher="suite", partitions=1, retention_ms=3_600_000, because="-")
+    ensure_topics(servers, [made], 1)
+    with closing(KafkaWriter(servers, "suite")) as writer:
+        writer.send(_records(name, 5))
+        with closing(KafkaAdminClient(bootstrap_servers=servers.split(","))) as admin:
+            admin.delete_records({TopicPartition(name, 0): 3})
+
+        assert {} == writer.at(name, {0: 2})
+        assert [3] == [record.offset for record in writer.at(name, {0: 3}).values() if record]
+
+
 def test_a_broker_that_is_away_is_unavailable() -> None:
     memory = MemoryBroker()
     memory.away = True
@@ -251,9 +282,18 @@ def test_a_broker_that_is_away_is_unavailable() -> None:
     assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
     with pytest.raises(Unavailable):
         memory.reader("g", ["t"]).poll(0)
+    with pytest.raises(Unavailable):
+        memory.writer().at("t", {0: 0})
 
 
-@pytest.mark.parametrize("asked", [lambda at: topic_ids(at, ["t"]), lambda at: bounds(at, "t")])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda at: topic_ids(at, ["t"]),
+        lambda at: bounds(at, "t"),
+        lambda at: read_at(at, "t", {0: 0}),
+    ],
+)
 def test_asking_a_kafka_that_is_away_leaves_no_thread_behind(
     asked: Callable[[str], object],
 ) -> None:
