@@ -295,8 +295,8 @@ def _run(story: Story, harms: Harms, feed: Feed, house: House) -> None:
     accepted = [str(one.id) for one in feed.accepted]
     time.sleep(SENDING_SECONDS)
     let_leases_run_out(house)
-    last = wait_for_quiet(house, len(accepted))
-    quiet = f"{time.monotonic() - healed:.1f} s (last: {', '.join(last)})"
+    waited = wait_for_quiet(house, len(accepted))
+    quiet = f"{time.monotonic() - healed:.1f} s (for {', '.join(waited) or 'nothing'})"
     for name in SERVICES:
         workers.count(name)
     workers.absorbed["published twice"] = published_twice(settings["KAFKA_SERVERS"])

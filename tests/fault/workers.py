@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -282,21 +282,24 @@ def let_leases_run_out(house: House) -> set[UUID]:
 
 
 def wait_for_quiet(house: House, accepted: int) -> list[str]:
-    """Wait until nothing is under way and everybody has a mentor; what was under way last.
+    """Wait until nothing is under way and everybody has a mentor; what that took, longest first.
 
     Not to get there is a failure.
     """
-    deadline = time.monotonic() + 120
-    last: list[str] = []
+    began = looked_at = time.monotonic()
+    waited: defaultdict[str, float] = defaultdict(float)
     while True:
         busy = {name: in_flight(house, name) for name in SERVICES}
         placed = count(house, "matching", "SELECT count(*) FROM assignment")
         told = count(house, "intake", "SELECT count(*) FROM discharge WHERE state = 'assigned'")
         if not any(busy.values()) and placed == told == accepted:
-            return last
-        last = [f"{name}'s {what}" for name, found in busy.items() for what in found] or last
-        assert time.monotonic() < deadline, f"not quiet: {busy}, {placed} placed, {told} told"
+            longest = sorted(waited, key=lambda what: -waited[what])[:3]
+            return [f"{what} {waited[what]:.0f} s" for what in longest]
+        assert looked_at < began + 120, f"not quiet: {busy}, {placed} placed, {told} told"
         time.sleep(0.3)
+        before, looked_at = looked_at, time.monotonic()
+        for what in (f"{name}'s {what}" for name, found in busy.items() for what in found):
+            waited[what] += looked_at - before
 
 
 def assert_nothing_lost(
