@@ -345,6 +345,8 @@ _WELCOMED = text(
     " WHERE person_id = :id AND purpose = 'first' ORDER BY first_due_at DESC, id DESC LIMIT 1)"
     " AND state IN ('leased', 'handed_over', 'delivered', 'unconfirmed'))"
 )
+#: What unsent messages are found by, the narrowest first.
+_FOUND_BY = ("assignment_id", "subject_id", "person_id")
 _QUESTION = tuple(column.name for column in QUESTION.c)
 _PERSON = tuple(f.name for f in fields(Person) if f.name != "contact")
 _PERSONS = select(PERSON).where(among_given(PERSON.c.id)).order_by(PERSON.c.id).with_for_update()
@@ -396,8 +398,9 @@ class Store:
         self._facility_rows: dict[UUID, Any] = {}
         self._facilities: dict[UUID, Facility] = {}
         self._before: dict[UUID, Any] = {}
-        self._planned: dict[UUID, Message] = {}
-        self._new: list[Message] = []
+        self._messages: dict[UUID, Message] = {}
+        self._messages_of: dict[tuple[str, UUID | None], set[UUID]] = {}
+        self._new: dict[UUID, Message] = {}
         self._changed: dict[UUID, Message] = {}
         self._agreed: list[tuple[UUID, str, bool]] = []
         self.cards: dict[UUID, UUID] = {}
@@ -470,7 +473,8 @@ class Store:
 
     def _take_in_planned(self, rows: Iterable[Any]) -> None:
         for row in rows:
-            self._planned.setdefault(row.id, Message(**dict(zip(_MESSAGE, row, strict=True))))
+            if row.id not in self._messages:
+                self._keep_message(Message(**dict(zip(_MESSAGE, row, strict=True))))
 
     def _person(self, row: Any) -> Person:
         contact = None
@@ -632,31 +636,39 @@ class Store:
 
     def plan(self, message: Message) -> None:
         """Say something once; a repetition changes nothing."""
-        self._new.append(message)
+        self._new[message.id] = message
+        self._keep_message(message)
+
+    def _keep_message(self, message: Message) -> None:
+        self._messages[message.id] = message
+        for name in _FOUND_BY:
+            self._messages_of.setdefault((name, getattr(message, name)), set()).add(message.id)
 
     def newly_due(self) -> set[str]:
         """What was planned in this work and could leave at once, by what it says once."""
         now = self._work.now
-        return {m.once for m in self._new if m.state == "planned" and m.due_at <= now}
+        return {m.once for m in self._new.values() if m.state == "planned" and m.due_at <= now}
 
     def planned(self, **match: Any) -> list[Message]:
-        """Unsent messages whose fields have these values."""
+        """Unsent messages whose fields have these values, in the order in which they were planned.
+
+        One of the fields is what messages are found by: a batch plans thousands.
+        """
         self._know_planned()
-        everything = {**self._planned, **{m.id: m for m in self._new}}
+        place = next((name, match[name]) for name in _FOUND_BY if name in match)
+        those = (self._messages[one] for one in sorted(self._messages_of.get(place, ())))
         return [
             m
-            for m in everything.values()
+            for m in those
             if m.state == "planned" and all(getattr(m, k) == v for k, v in match.items())
         ]
 
     def suppress(self, message: Message, reason: str) -> Message:
         """Withdraw an unsent message."""
         gone = replace(message, state="suppressed", reason=reason)
-        if message.id in self._planned:
-            self._planned[message.id] = gone
-            self._changed[message.id] = gone
-        else:
-            self._new = [gone if m.id == message.id else m for m in self._new]
+        self._messages[message.id] = gone
+        those = self._new if message.id in self._new else self._changed
+        those[message.id] = gone
         return gone
 
     def channels_tried(self, once: str) -> set[str]:
@@ -676,7 +688,7 @@ class Store:
         """Whether the last welcome that was meant for them may have reached them, or is to."""
         if self.planned(person_id=person_id, purpose="first"):
             return True
-        if any((one.person_id, one.purpose) == (person_id, "first") for one in self._new):
+        if any((one.person_id, one.purpose) == (person_id, "first") for one in self._new.values()):
             # The last was planned, and withdrawn again, by this very work.
             return False
         return bool(self._conn.execute(_WELCOMED, {"id": person_id}).scalar_one())
@@ -771,8 +783,8 @@ class Store:
                     for m in self._changed.values()
                 ],
             )
-        rows = [{name: getattr(m, name) for name in _MESSAGE} for m in self._new]
-        self._changed, self._new = {}, []
+        rows = [{name: getattr(m, name) for name in _MESSAGE} for m in self._new.values()]
+        self._changed, self._new = {}, {}
         return [inserting(MESSAGE, rows, _OR_SAY_AFTER_ALL)] if rows else []
 
     def _upsert(self, table: Table, values: dict[UUID, Any]) -> None:
