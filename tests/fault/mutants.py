@@ -290,6 +290,14 @@ MUTANTS = (
         tests="tests/component/test_cut.py",
     ),
     Mutant(
+        name="a log that was cut and has grown again passes for whole",
+        breaks="G4",
+        file="messaging/cut.py",
+        line="            if record is None or (self._is_new and not _is_there(conn, record))",
+        bug="            if record is None",
+        tests="tests/component/test_cut.py",
+    ),
+    Mutant(
         name="the answer of a join that comes between two polls is thrown away",
         breaks="G3",
         file="messaging/kafka.py",
