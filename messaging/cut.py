@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 #: How often the ends of the partitions are looked at while nothing is written, in seconds.
 LOOK_EVERY_SECONDS = 60.0
-
-
 #: Reads what lies at these offsets of the service's own topic, by partition (``Producer.at``).
 At = Callable[[Mapping[int, int]], Mapping[int, Record | None]]
 
@@ -69,7 +67,7 @@ class Published:
         }
         self._is_new = False
         # Where nothing of the outbox is gone, it was a heartbeat.
-        self._last = {n: at for n, at in self._last.items() if firsts.get(n, at) is not None}
+        self._last = {n: o for n, o in self._last.items() if firsts.get(n, o) is not None}
         self._unpublish(conn, {n: first for n, first in firsts.items() if first is not None})
 
     def acknowledged(self, conn: Connection, outcomes: Iterable[Written | Exception]) -> None:
