@@ -7,9 +7,9 @@ the offsets of what is gone. Two things would then be lost without a word:
 * What was published and is gone: the outbox counts it as published. Offsets only grow, so the
   broker says it by itself, when it acknowledges a record at an offset that another one has, or
   when its partition ends before one (``Published``). Where an acknowledgement is lost as well, the
-  log may have grown again unseen: a relay that begins reads what lies where its outbox says that
-  it published last. What is gone is unpublished then, and leaves again under its old ids; whoever
-  had applied it skips it.
+  log may have grown again unseen: a relay that begins, or has lost one, reads what lies where its
+  outbox says that it published last. What is gone is unpublished then, and leaves again under its
+  old ids; whoever had applied it skips it.
 * What is new, for a reader who was further already: it would pass over the first records. But the
   broker counts its leaders' terms and writes the term into each record. A record of a later term
   than that of what was applied, at an offset that was applied already, says that the log was cut
@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, text
@@ -43,43 +43,42 @@ At = Callable[[Mapping[int, int]], Mapping[int, Record | None]]
 
 
 class Published:
-    """The last place in each partition that this service's outbox counts as published."""
+    """The last place in each partition that this service has written to."""
 
-    def __init__(self, conn: Connection) -> None:
-        self._last = {row.partition: row.last for row in conn.execute(LAST_PUBLISHED)}
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}
         self._looked_at = float("-inf")
-        #: What is written from now on is acknowledged; only what was before can be another's.
-        self._is_new = True
-
-    def is_time_to_look(self) -> bool:
-        """Whether the ends were not looked at for a while; asked for the first time, they were."""
-        if time.monotonic() - self._looked_at < LOOK_EVERY_SECONDS:
-            return False
-        self._looked_at = time.monotonic()
-        return True
+        #: Whether the outbox and the log were compared; each answer that is lost asks for it again.
+        self._is_compared = False
 
     def look(self, conn: Connection, at: At) -> None:
-        """Compare with what the broker has now at the last places."""
-        firsts = {
-            number: _first_gone(conn, number, at)
-            for number, record in at(self._last).items()
-            if record is None or (self._is_new and not _is_there(conn, record))
-        }
-        self._is_new = False
-        # Where nothing of the outbox is gone, it was a heartbeat.
-        self._last = {n: o for n, o in self._last.items() if firsts.get(n, o) is not None}
-        self._unpublish(conn, {n: first for n, first in firsts.items() if first is not None})
+        """Compare with the log: what lies there at first, and now and then where it ends."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        if not self._is_compared:
+            self._last = {row.partition: row.last for row in conn.execute(LAST_PUBLISHED)}
+        for number, record in at(self._last).items():
+            if record is None or not (self._is_compared or _is_there(conn, record)):
+                self._unpublish(conn, {number: _last_kept(conn, number, at) + 1})
+        self._is_compared = True
 
-    def acknowledged(self, conn: Connection, outcomes: Iterable[Written | Exception]) -> None:
+    def acknowledged(
+        self, conn: Connection, at: At, outcomes: Sequence[Written | Exception]
+    ) -> None:
         """Compare with where the broker has put what was just written, before it is marked."""
         firsts: dict[int, int] = {}
         lasts: dict[int, int] = {}
-        for one in outcomes:
-            # A record that was written by an earlier attempt may come back without its place.
-            if isinstance(one, Written) and one.offset >= 0:
-                firsts[one.partition] = min(firsts.get(one.partition, one.offset), one.offset)
-                lasts[one.partition] = max(lasts.get(one.partition, 0), one.offset)
-        self._unpublish(conn, {n: at for n, at in firsts.items() if at <= self._last.get(n, -1)})
+        # A record that was written by an earlier attempt may come back without its place.
+        placed = [one for one in outcomes if isinstance(one, Written) and one.offset >= 0]
+        for one in placed:
+            firsts[one.partition] = min(firsts.get(one.partition, one.offset), one.offset)
+            lasts[one.partition] = max(lasts.get(one.partition, 0), one.offset)
+        if any(isinstance(one, Written) for one in outcomes) and len(placed) < len(outcomes):
+            # What lies there without our knowing may hide a cut from all that is acknowledged.
+            self._is_compared, self._looked_at = False, float("-inf")
+            self.look(conn, at)
+        self._unpublish(conn, {n: o for n, o in firsts.items() if o <= self._last.get(n, -1)})
         self._last |= lasts
 
     def _unpublish(self, conn: Connection, cut: Mapping[int, int]) -> None:
@@ -93,8 +92,8 @@ class Published:
         metrics.CUT.set_to_current_time()
 
 
-def _first_gone(conn: Connection, number: int, at: At) -> int | None:
-    """The first published offset of a partition at which its event no longer lies, if any.
+def _last_kept(conn: Connection, number: int, at: At) -> int:
+    """The last published offset of a partition at which its event still lies, or -1.
 
     Before a cut everything is there, and behind it nothing: a few looks find it in a long log.
     """
@@ -103,8 +102,8 @@ def _first_gone(conn: Connection, number: int, at: At) -> int | None:
         # What the broker need not keep any longer is not gone.
         return any(not _is_there(conn, record) for record in at({number: offset}).values())
 
-    offsets = conn.execute(_OFFSETS, {"number": number}).scalars().all()
-    return next(iter(offsets[bisect_left(offsets, True, key=is_gone) :]), None)
+    offsets: list[int] = list(conn.execute(_OFFSETS, {"number": number}).scalars())
+    return [-1, *offsets][bisect_left(offsets, True, key=is_gone)]
 
 
 def _is_there(conn: Connection, record: Record | None) -> bool:

@@ -459,17 +459,16 @@ def read_at(servers: str, topic: str, places: Mapping[int, int]) -> dict[int, Re
         return {}
     [topic_id] = topic_ids(servers, [topic]).values()
     with _looking(servers) as consumer:
-        edges = _bounds(consumer, topic, places)
-        there = {
-            place: places[place.partition]
-            for place, (begin, end) in edges.items()
-            if begin <= places[place.partition] < end
-        }
-        found: dict[int, Record | None] = {
-            place.partition: None
-            for place, (_, end) in edges.items()
-            if end <= places[place.partition]
-        }
+        edges = _bounds(consumer, topic, consumer.partitions_for_topic(topic) or ())
+        there, found = {}, dict[int, Record | None]()
+        for number, offset in places.items():
+            place = TopicPartition(topic, number)
+            # Of a topic that was made again, a partition may not be there at all.
+            begin, end = edges.get(place, (0, 0))
+            if end <= offset:
+                found[number] = None
+            elif begin <= offset:
+                there[place] = offset
         read = _first_of(consumer, there) if there else {}
     return found | {place.partition: _record(raw, topic_id) for place, raw in read.items()}
 

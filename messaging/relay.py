@@ -63,7 +63,8 @@ class Relay:
         self._engine = engine
         self._producer = producer
         self._conn: Connection | None = None
-        self._published: Published | None = None
+        self._published = Published()
+        self._at = partial(producer.at, self._topic)
 
     def step(self) -> bool:
         """Publish one batch; True when there may be more."""
@@ -73,7 +74,7 @@ class Relay:
             conn = self._session()
             if conn is None:
                 return False
-            self._look_at_ends(conn)
+            self._published.look(conn, self._at)
             read_at = time.monotonic()
             rows = self._unpublished(conn)
             if rows:
@@ -105,15 +106,9 @@ class Relay:
                 return None
             # From here on the lock is held, and is given back whatever happens.
             self._conn = conn
-            self._published = Published(conn)
+            self._published = Published()
             epoch.look(conn)
         return self._conn
-
-    def _look_at_ends(self, conn: Connection) -> None:
-        """See now and then that the broker still has what it acknowledged."""
-        assert self._published is not None
-        if self._published.is_time_to_look():
-            self._published.look(conn, partial(self._producer.at, self._topic))
 
     @staticmethod
     def _unpublished(conn: Connection) -> Sequence[Row[Any]]:
@@ -123,7 +118,7 @@ class Relay:
         reached("relay.read")
         outcomes = self._producer.send([self._outgoing(row) for row in rows])
         reached("relay.sent")
-        self._compare(conn, outcomes)
+        self._published.acknowledged(conn, self._at, outcomes)
         sent = [
             (row.event_id, outcome.partition, outcome.offset)
             for row, outcome in zip(rows, outcomes, strict=True)
@@ -136,10 +131,6 @@ class Relay:
             metrics.PUBLISHED.inc(len(sent))
         _raise_first(outcomes)
 
-    def _compare(self, conn: Connection, outcomes: Sequence[Written | Exception]) -> None:
-        assert self._published is not None
-        self._published.acknowledged(conn, outcomes)
-
     def _beat(self, conn: Connection, read_at: float) -> None:
         """Tell, when it is time, that all that was committed by now is published."""
         if time.monotonic() - self._beaten_at < self._beats_every:
@@ -149,7 +140,7 @@ class Relay:
             # A process that stood still has not seen what was committed meanwhile.
             return
         outcomes = self._producer.send(heartbeats.heartbeats(self._topic, partitions))
-        self._compare(conn, outcomes)
+        self._published.acknowledged(conn, self._at, outcomes)
         _raise_first(outcomes)
         reached("relay.beaten")
         self._beaten_at = time.monotonic()

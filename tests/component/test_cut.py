@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
 from contracts.parking import KeyReleased
 from contracts.topics import TOPICS
+from messaging import metrics
 from messaging.broker import Outgoing, Written
 from messaging.cut import goes_on_at
 from messaging.memory import MemoryWriter
@@ -99,18 +102,26 @@ def test_a_relay_that_begins_notices_though_it_has_nothing_to_say(center: House,
 
 
 class _Mute(MemoryWriter):
-    """A way to the broker on which answers may be lost."""
+    """A way to the broker on which the first answers may be lost, or come without a place."""
 
-    answers = True
+    lost = unplaced = 0
 
     def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
-        written = super().send(records)
-        return written if self.answers else [Unavailable("no answer") for _ in written]
+        answers = super().send(records)
+        for number in range(self.lost):
+            answers[number] = Unavailable("no answer")
+        for number in range(self.lost, self.lost + self.unplaced):
+            answers[number] = replace(answers[number], offset=-1)  # type: ignore[type-var]
+        self.lost = self.unplaced = 0
+        return answers
 
 
-@pytest.mark.parametrize("grown", [1, 2, 3], ids=["shorter", "as long as before", "longer"])
+@pytest.mark.parametrize(
+    "said, lost, unplaced",
+    [(1, 1, 0), (2, 2, 0), (3, 3, 0), (4, 2, 0), (4, 0, 2), (2, 0, 2), (3, 0, 3)],
+)
 def test_what_is_gone_is_noticed_where_the_log_has_grown_again_without_an_answer(
-    center: House, key: UUID, grown: int
+    center: House, key: UUID, said: int, lost: int, unplaced: int
 ) -> None:
     _say(center, key, times=4)
     center.settle()
@@ -120,20 +131,43 @@ def test_what_is_gone_is_noticed_where_the_log_has_grown_again_without_an_answer
     relay.step()
 
     center.broker.cut(MATCHING, _partition(center, key), 2)
-    way.answers = False
-    _say(center, key, times=grown)
-    with pytest.raises(Unavailable):
+    way.lost, way.unplaced = lost, unplaced
+    _say(center, key, times=said)
+    with pytest.raises(Unavailable) if lost else nullcontext():
         relay.step()
-    way.answers = True
     relay.step()
     relay.close()
 
     center.settle()
-    assert list(range(1, 5 + grown)) == _heard(center, key)
-    said = [one.seq for one in said_in(center.broker.log((MATCHING, _partition(center, key))))]
-    assert set(range(1, 5 + grown)) <= set(said)
+    assert list(range(1, 5 + said)) == _heard(center, key)
+    log = center.broker.log((MATCHING, _partition(center, key)))
+    assert set(range(1, 5 + said)) == {one.seq for one in said_in(log) if one.key == key}
     assert 0 == age("broker_lost_records_timestamp_seconds")
     _assert_at_rest(center)
+
+
+def test_lost_heartbeats_are_told_of_and_what_is_lost_after_them_is_noticed(
+    center: House, key: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("messaging.cut.LOOK_EVERY_SECONDS", 0.0)
+    _say(center, key, times=2)
+    center.settle()
+    center.loops()["matching relay"].close()
+    relay = Relay("matching", center.matching.engine, center.broker.writer(), beats=True)
+    relay.step()
+    monkeypatch.setattr(relay, "_beats_every", float("inf"))
+    place = (MATCHING, _partition(center, key))
+    metrics.CUT.set(0)
+
+    center.broker.cut(*place, 1)
+    relay.step()
+    assert [1, 2] == [one.seq for one in said_in(center.broker.log(place)) if one.key == key]
+    assert 0 == age("broker_lost_records_timestamp_seconds")
+
+    center.broker.cut(*place, 1)
+    relay.step()
+    relay.close()
+    assert [1, 2] == [one.seq for one in said_in(center.broker.log(place)) if one.key == key]
 
 
 def test_one_who_was_away_while_it_was_cut_and_grew_again_goes_back(

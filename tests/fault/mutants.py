@@ -293,8 +293,8 @@ MUTANTS = (
         name="a log that was cut and has grown again passes for whole",
         breaks="G4",
         file="messaging/cut.py",
-        line="            if record is None or (self._is_new and not _is_there(conn, record))",
-        bug="            if record is None",
+        line="            if record is None or not (self._is_compared or _is_there(conn, record)):",
+        bug="            if record is None:",
         tests="tests/component/test_cut.py",
     ),
     Mutant(
