@@ -656,11 +656,11 @@ class Store:
         """
         self._know_planned()
         place = next((name, match[name]) for name in _FOUND_BY if name in match)
-        those = (self._messages[one] for one in sorted(self._messages_of.get(place, ())))
+        those = map(self._messages.get, sorted(self._messages_of.get(place, ())))
         return [
             m
             for m in those
-            if m.state == "planned" and all(getattr(m, k) == v for k, v in match.items())
+            if m and m.state == "planned" and all(getattr(m, k) == v for k, v in match.items())
         ]
 
     def suppress(self, message: Message, reason: str) -> Message:
@@ -784,6 +784,8 @@ class Store:
                 ],
             )
         rows = [{name: getattr(m, name) for name in _MESSAGE} for m in self._new.values()]
+        for one in self._new:
+            del self._messages[one]
         self._changed, self._new = {}, {}
         return [inserting(MESSAGE, rows, _OR_SAY_AFTER_ALL)] if rows else []
 
