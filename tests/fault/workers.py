@@ -298,7 +298,8 @@ def wait_for_quiet(house: House, accepted: int) -> list[str]:
         assert looked_at < began + 120, f"not quiet: {busy}, {placed} placed, {told} told"
         time.sleep(0.3)
         before, looked_at = looked_at, time.monotonic()
-        for what in (f"{name}'s {what}" for name, found in busy.items() for what in found):
+        those = [f"{name}'s {what}" for name, found in busy.items() for what in found]
+        for what in those or ["somebody without a mentor"]:
             waited[what] += looked_at - before
 
 
