@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,20 +15,8 @@ PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 #: What Grafana puts there depends on how wide a picture is.
 INTERVAL = "5m"
-_INSTALL = "apt-get install -y --no-install-recommends prometheus"
 _CLAUSE = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
 _SELECTOR = re.compile(r"\b(?:up|[a-z]+(?:_[a-z]+)+)\b(?!\s*\()(?:\{[^}]*\})?")
-
-
-def needed(program: str) -> str:
-    """A program of Debian's package; without it a test is skipped, and fails where CI is set."""
-    found = shutil.which(program)
-    if found is None:
-        told = f"{program} is missing: {_INSTALL}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
-    return found
 
 
 def alerts() -> dict[str, Any]:

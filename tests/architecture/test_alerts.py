@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from deploy.grafana.make_dashboard import dashboard
-from tests.expressions import DASHBOARD, PROMETHEUS, ROOT, alerts, expressions, needed, selectors
+from tests.expressions import DASHBOARD, PROMETHEUS, ROOT, alerts, expressions, selectors
+from tests.needs import program
 
 #: What the issue of operations asks to be told of.
 ASKED = {
@@ -30,7 +31,7 @@ ASKED = {
 
 def promtool(*arguments: object) -> str:
     """What promtool says; it must be content."""
-    command = [needed("promtool"), *map(str, arguments)]
+    command = [program("promtool", "prometheus"), *map(str, arguments)]
     ran = subprocess.run(command, cwd=PROMETHEUS, capture_output=True, text=True)
     assert 0 == ran.returncode, ran.stdout + ran.stderr
     return ran.stdout
@@ -87,7 +88,7 @@ def test_a_case_that_does_not_hold_is_found(tmp_path: Path) -> None:
         (tmp_path / name).write_text(
             text.replace("> 900\n        labels", "> 9000\n        labels")
         )
-    command = [needed("promtool"), "test", "rules", "rules_test.yml"]
+    command = [program("promtool", "prometheus"), "test", "rules", "rules_test.yml"]
 
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 

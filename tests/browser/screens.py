@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests.needs import program
 from tests.running import Running
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 320, "height": 700}
 PATIENCE_MS = 20_000
-_INSTALL = "apt-get install -y --no-install-recommends chromium"
 
 
 def chromium() -> str:
-    """Debian's Chromium; without it a test is skipped, and fails where CI is set."""
-    found = shutil.which("chromium")
-    if found is None:
-        told = f"chromium is missing: {_INSTALL}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
-    return found
+    """Debian's Chromium."""
+    return program("chromium", "chromium")
 
 
 class Screens:

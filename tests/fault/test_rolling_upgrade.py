@@ -29,6 +29,7 @@ from tests.fault.workers import (
     wait_for_quiet,
 )
 from tests.house import House
+from tests.needs import missing
 from tests.running import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,13 +46,13 @@ CONTRACTS = re.compile(
 
 
 def _git(*command: str) -> bytes:
-    """What git says; a checkout that does not hold the earlier version skips the test."""
+    """What git says; a checkout may not hold the earlier version."""
     try:
         found = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, check=False)
     except FileNotFoundError:
-        pytest.skip("git is not here, and with it no earlier version")
+        missing("git is not here, and with it no earlier version")
     if found.returncode:
-        pytest.skip(f"this checkout does not hold the commit {EARLIER}")
+        missing(f"this checkout does not hold the commit {EARLIER}")
     return found.stdout
 
 

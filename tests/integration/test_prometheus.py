@@ -13,7 +13,8 @@ import yaml
 
 from deploy.local.children import tied
 from deploy.local.ports import free_ports
-from tests.expressions import PROMETHEUS, alerts, expressions, needed, selectors
+from tests.expressions import PROMETHEUS, alerts, expressions, selectors
+from tests.needs import program
 from tests.running import Running, a_running_system, eventually
 
 #: Series that a system has only once something happened that nobody wishes for, and why.
@@ -22,7 +23,7 @@ NOT_THERE = {"loop_failures_total": "no step of a loop has failed: its labels na
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
-    needed("prometheus")
+    program("prometheus", "prometheus")
     with a_running_system() as running:
         eventually(lambda: "the discharge is now: assigned" in running.output, seconds=60)
         yield running
@@ -36,7 +37,7 @@ def prometheus(running: Running, tmp_path_factory: pytest.TempPathFactory) -> It
     (folder / "prometheus.yml").write_text(yaml.safe_dump(at_its_ports(running)))
     [port] = free_ports(1)
     command = [
-        needed("prometheus"),
+        program("prometheus", "prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
@@ -130,7 +131,7 @@ def test_what_happened_is_what_is_counted(running: Running, prometheus: str) -> 
 def test_what_every_process_tells_is_well_named(running: Running) -> None:
     for process, url in running.access["metrics"].items():
         told = requests.get(url, timeout=10).text
-        command = [needed("promtool"), "check", "metrics"]
+        command = [program("promtool", "prometheus"), "check", "metrics"]
         ran = subprocess.run(command, input=told, capture_output=True, text=True)
         assert 0 == ran.returncode, f"{process}: {ran.stderr}"
 
