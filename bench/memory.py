@@ -106,12 +106,12 @@ def _take_in(running: Running, watch: Watch, seconds: float) -> None:
     """As many discharges as the door takes from a few callers who do not pause."""
     numbers, stored, until = itertools.count(1), itertools.count(), time.monotonic() + seconds
     url = f"{running.access['url']}/api/discharges"
-    token = {"Authorization": f"Bearer {running.access['api_tokens']['south']}"}
+    headers = {"Authorization": f"Bearer {running.access['api_tokens']['south']}"}
     refused, now = itertools.count(), running.now()
 
     def call() -> None:
         session = requests.Session()
-        session.headers.update(token)
+        session.headers.update(headers)
         while time.monotonic() < until:
             number = next(numbers)
             mobile = f"+1503555{number % 10_000:04}"

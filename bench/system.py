@@ -45,12 +45,12 @@ def run(count: int) -> None:
             running.stop()
     p50, p99 = statistics.median(seconds), p99_of(seconds)
     print(f"POST to both first messages: p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms")
-    for name, steps in (("", bare.taken), (" without a rest before them", bare.taken_at_once)):
+    for how, steps in (("", bare.taken), (" without a rest before them", bare.taken_at_once)):
         whole = statistics.median(sum(one.values()) for one in steps)
         each = {name: statistics.median(one[name] for one in steps) for name in steps[0]}
         print("bare: " + ", ".join(f"{name} {1e3 * taken:.1f} ms" for name, taken in each.items()))
         print(
-            f"sum of the bare steps{name} {1e3 * whole:.0f} ms: p50 is {p50 / whole:.1f}x"
+            f"sum of the bare steps{how} {1e3 * whole:.0f} ms: p50 is {p50 / whole:.1f}x"
             f" (aim < 2x), p99 {p99 / whole:.1f}x (aim < 5x)"
         )
 
