@@ -331,17 +331,7 @@ class KafkaBacklog:
 
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
-            self._consumer = KafkaConsumer(
-                bootstrap_servers=self._servers.split(","),
-                api_version=API_VERSION,
-                request_timeout_ms=5_000,
-                reconnect_backoff_max_ms=RECONNECT_MS,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                # One record of each partition is enough; the broker never sends less than that.
-                max_partition_fetch_bytes=1,
-                allow_auto_create_topics=False,
-            )
+            self._consumer = _looker(self._servers)
         return self._consumer
 
     def _stored(
@@ -353,6 +343,21 @@ class KafkaBacklog:
             for topic in self._topics
             for number in consumer.partitions_for_topic(topic) or ()
         }
+
+
+def _looker(servers: str) -> KafkaConsumer:
+    """A consumer of no group that reads a record here and there."""
+    return KafkaConsumer(
+        bootstrap_servers=servers.split(","),
+        api_version=API_VERSION,
+        request_timeout_ms=5_000,
+        reconnect_backoff_max_ms=RECONNECT_MS,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        # One record of each partition is enough; the broker never sends less than that.
+        max_partition_fetch_bytes=1,
+        allow_auto_create_topics=False,
+    )
 
 
 def _oldest_at(consumer: KafkaConsumer, behind: Mapping[TopicPartition, int]) -> float:
@@ -470,20 +475,15 @@ def read_at(servers: str, topic: str, places: Mapping[int, int]) -> dict[int, Re
             elif begin <= offset:
                 there[place] = offset
         read = _first_of(consumer, there) if there else {}
-    return found | {place.partition: _record(raw, topic_id) for place, raw in read.items()}
+    records = {place.partition: _record(raw, topic_id) for place, raw in read.items()}
+    return found | {n: one for n, one in records.items() if one.offset == places[n]}
 
 
 @contextmanager
 def _looking(servers: str) -> Iterator[KafkaConsumer]:
     """A consumer that looks once; raises ``Unavailable`` while the broker is away."""
     _assert_answers(servers)
-    consumer = KafkaConsumer(
-        bootstrap_servers=servers.split(","),
-        api_version=API_VERSION,
-        request_timeout_ms=5_000,
-        enable_auto_commit=False,
-        allow_auto_create_topics=False,
-    )
+    consumer = _looker(servers)
     try:
         yield consumer
     except KafkaError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -273,6 +275,25 @@ def test_of_what_need_not_be_kept_any_longer_nothing_is_said(engines: dict[str, 
 
         assert {} == writer.at(name, {0: 2})
         assert [3] == [record.offset for record in writer.at(name, {0: 3}).values() if record]
+
+
+def test_looking_at_a_place_reads_nothing_of_all_that_lies_behind(engines: dict[str, str]) -> None:
+    """A megabyte of each partition would be read to be thrown away, and stay with the process."""
+    servers, name = engines["KAFKA_SERVERS"], f"suite-{uuid4().hex[:12]}"
+    made = Topic(name=name, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
+    ensure_topics(servers, [made], 1)
+    with closing(KafkaWriter(servers, "suite")) as writer:
+        for _ in range(60):
+            # Each is a batch of its own, which is the least that a broker sends.
+            writer.send([replace(one, value=os.urandom(20_000)) for one in _records(name, 3)])
+        writer.at(name, {0: 0})
+        tracemalloc.start()
+        found = writer.at(name, {0: 0, 1: 0, 2: 0})
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    assert any(found.values())
+    assert most < 1_000_000
 
 
 def test_a_broker_that_is_away_is_unavailable() -> None:
