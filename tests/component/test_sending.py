@@ -378,3 +378,25 @@ def test_what_was_planned_at_one_moment_is_read_in_the_order_in_which_it_was_sai
 
     assert {2} == {len(each) for each in texts}
     assert all("You asked us to stay in touch" in each[0] for each in texts)
+
+
+def test_what_leaves_next_is_found_without_looking_at_all_that_is_due(center: House) -> None:
+    """After a night or an outage thousands are due, and each batch would sort them all."""
+    with center.notifications.engine.connect() as conn:
+        conn.execute(_THOUSANDS)
+        conn.execute(text("ANALYZE message"))
+        due = sender._DUE.compile(conn, compile_kwargs={"render_postcompile": True})
+        given = due.construct_params({"now": center.clock.now()})
+        plan = conn.exec_driver_sql(f"EXPLAIN {due}", given).scalars().all()
+
+    assert any("Index Scan using message_next" in line for line in plan)
+    assert not any("Sort Key: message" in line for line in plan)
+
+
+_THOUSANDS = text(
+    "INSERT INTO message (id, once, recipient, subject_id, purpose, channel, is_answer, state,"
+    " due_at, first_due_at, attempts) SELECT gen_random_uuid(), 'many-' || n, 'client',"
+    " gen_random_uuid(), 'check_in', 'sms', n % 50 = 0, 'planned', at, at, 0"
+    " FROM (SELECT n, clock_timestamp() - interval '1 year' AS at"
+    " FROM generate_series(1, 5000) AS n) AS many"
+)
