@@ -21,7 +21,13 @@ from hosting.wakeup import Listener, Waker
 from hosting.web import make_app
 from messaging import early, lag, metrics, restored
 from messaging.audit import Chaining
-from messaging.kafka import KafkaBacklog, KafkaReader, KafkaWriter, read_to_the_end
+from messaging.kafka import (
+    KafkaBacklog,
+    KafkaReader,
+    KafkaWriter,
+    read_to_the_end,
+    topic_ids,
+)
 from messaging.relay import Relay
 from messaging.replays import Replaying
 from messaging.sealing import Keyring, MasterKeys, SearchTokens
@@ -78,6 +84,11 @@ class Foundation:
             blueprints=blueprints,
             is_secure=self.settings.public_url.startswith("https:"),
         )
+
+    def _notice_restore(self, participant: Participant) -> None:
+        own, servers = TOPICS[self.name], self.settings.kafka_servers
+        [topic_id] = topic_ids(servers, [own.name]).values()
+        restored.notice(participant, topic_id, partial(read_to_the_end, servers, own))
 
     def run_worker(
         self,
@@ -136,8 +147,7 @@ class Foundation:
             Turn(loop=measuring, rest_seconds=REST_SECONDS),
             Turn(loop=watch, rest_seconds=lag.REST_SECONDS),
         ]
-        own = partial(read_to_the_end, servers, TOPICS[self.name])
-        worker = Worker(turns, self.database, first=partial(restored.notice, participant, own))
+        worker = Worker(turns, self.database, first=partial(self._notice_restore, participant))
         # What the consumer and the timers commit is for the relay, and for the service's loops.
         listener = Listener(self.settings.database_url)
         for turn in hearing:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, Row, delete, select, text, update
 
 from contracts.event import EVENTS, Event
 from messaging import parking, shredding
@@ -20,7 +23,7 @@ from messaging.cut import LAST_PUBLISHED
 from messaging.epoch import HERE
 from messaging.inbox import Failure
 from messaging.outbox import said_in
-from messaging.rows import among
+from messaging.rows import among_given
 from messaging.tables import EPOCH, OUTBOX, STREAM
 from messaging.work import Participant, Work
 
@@ -29,13 +32,16 @@ log = logging.getLogger(__name__)
 #: Reads the service's own topic to its end, each partition from the offset that is given for it.
 ReadBack = Callable[[Mapping[int, int]], Iterable[Record]]
 LOST = Failure(handler="restored", error="EventsLost")
+#: So many records are looked up together; a topic that was made anew is read from its beginning.
+PAGE = 5_000
 
 
-def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
+def notice(participant: Participant, topic_id: UUID, read_back: ReadBack) -> list[UUID]:
     """Begin a new epoch if this database is not the one that has spoken last.
 
-    The subjects about whom events were lost, who are set aside. Raises ``Unavailable`` while the
-    broker is away: a service must not go on without knowing.
+    ``topic_id`` is that of the service's own topic now. The subjects about whom events were lost,
+    who are set aside. Raises ``Unavailable`` while the broker is away: a service must not go on
+    without knowing.
     """
     lost: list[UUID] = []
 
@@ -44,11 +50,9 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
         # Workers that start together notice one after the other.
         epoch = conn.execute(select(EPOCH).with_for_update()).one()
         here = conn.execute(HERE).one()
-        begin = {int(number): offset for number, offset in epoch.read_back.items()}
-        for row in conn.execute(LAST_PUBLISHED):
-            begin[row.partition] = max(begin.get(row.partition, 0), row.last + 1)
-        records = list(read_back(begin))
-        lost[:] = _lost(conn, records)
+        begin = _begin(conn, epoch, topic_id)
+        found = _look(conn, read_back(begin))
+        lost[:] = sorted(found.lost)
         is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
         if lost or is_another:
             # Rows are locked before the table is, as by everybody who is saying something.
@@ -57,14 +61,14 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
             # it in the new one: a number of neither would leave a gap.
             conn.execute(text("LOCK TABLE stream IN SHARE ROW EXCLUSIVE MODE"))
             # It may have gone back behind the beginning of its last epoch.
-            begun = max([epoch.epoch, *(one.epoch for one in said_in(records))])
+            begun = max(epoch.epoch, found.epoch)
             conn.execute(update(EPOCH).values(epoch=begun + 1))
             conn.execute(delete(STREAM))
             log.error("this database was restored", extra={"count": len(lost)})
-        ends = begin | {record.partition: record.offset + 1 for record in records}
-        now = {"system": here.system, "timeline": here.timeline, "read_back": ends}
-        conn.execute(update(EPOCH).values(now))
-        shredding.record(conn, _erased(records), work.now)
+        now = {"system": here.system, "timeline": here.timeline, "topic_id": topic_id}
+        conn.execute(update(EPOCH).values(**now, read_back=begin | found.ends))
+        # Who was erased, as the topic says, is erased again, whatever the database says.
+        shredding.record(conn, found.erased, work.now)
         for key in lost:
             # What is said of this has its numbers in the new epoch already.
             parking.set_aside(work, key, LOST, anew=True)
@@ -74,16 +78,41 @@ def notice(participant: Participant, read_back: ReadBack) -> list[UUID]:
     return lost
 
 
-def _erased(records: Iterable[Record]) -> set[UUID]:
-    """Who was erased, as the topic says: that is done again, whatever the database says."""
+def _begin(conn: Connection, epoch: Row[Any], topic_id: UUID) -> dict[int, int]:
+    """Behind what was read back or published, in a topic that has been the same since then.
+
+    A place in one that is gone says nothing of what lies in another, which may be longer.
+    """
+    if epoch.topic_id not in (None, topic_id):
+        return {}
+    begin = {int(number): offset for number, offset in epoch.read_back.items()}
+    for row in conn.execute(LAST_PUBLISHED):
+        begin[row.partition] = max(begin.get(row.partition, 0), row.last + 1)
+    return begin
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What a service's own topic tells: who was lost and erased, the last epoch, where it ends."""
+
+    lost: set[UUID] = field(default_factory=set)
+    erased: set[UUID] = field(default_factory=set)
+    epoch: int = 0
+    ends: dict[int, int] = field(default_factory=dict)
+
+
+def _look(conn: Connection, records: Iterable[Record]) -> _Found:
+    """Look up what lies in the topic: what the outbox does not have was lost."""
     erasing = {name for name, event in EVENTS.items() if event.erases}
-    return {envelope.key for envelope in said_in(records) if envelope.type in erasing}
+    found, left = _Found(), iter(records)
+    while page := list(islice(left, PAGE)):
+        said = list(said_in(page))
+        known = set(conn.execute(_KNOWN, {"ids": [one.event_id for one in said]}).scalars())
+        found.lost |= {one.key for one in said if one.event_id not in known}
+        found.erased |= {one.key for one in said if one.type in erasing}
+        found.epoch = max([found.epoch, *(one.epoch for one in said)])
+        found.ends |= {record.partition: record.offset + 1 for record in page}
+    return found
 
 
-def _lost(conn: Connection, records: Iterable[Record]) -> list[UUID]:
-    """The subjects of events that were published and are not in the outbox, in order."""
-    said = {envelope.event_id: envelope.key for envelope in said_in(records)}
-    known = set(
-        conn.execute(select(OUTBOX.c.event_id).where(among(OUTBOX.c.event_id, said))).scalars()
-    )
-    return sorted({key for event_id, key in said.items() if event_id not in known})
+_KNOWN: Any = select(OUTBOX.c.event_id).where(among_given(OUTBOX.c.event_id))

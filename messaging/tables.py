@@ -25,7 +25,7 @@ METADATA = MetaData()
 _MOMENT = DateTime(timezone=True)
 
 #: One row: this database's epoch as a producer, which database that is, and how far the service's
-#: own topic was read back, by partition.
+#: own topic was read back, by partition, with the id that this topic had then.
 EPOCH = Table(
     "epoch",
     METADATA,
@@ -34,6 +34,7 @@ EPOCH = Table(
     Column("system", BigInteger),
     Column("timeline", Integer),
     Column("read_back", JSONB, nullable=False),
+    Column("topic_id", Uuid),
 )
 
 #: How many events were said about each key.

@@ -13,25 +13,28 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, Flask
 from flask.testing import FlaskClient
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
 from contracts.topics import TOPICS
 from hosting.auth import make_token
 from hosting.database import engine_for
 from hosting.ops_pages import make_ops_pages
 from hosting.sign_in import COOKIE, make_sign_in
+from messaging import restored
 from messaging.early import Releasing
 from messaging.memory import MemoryBroker
 from messaging.relay import Relay
 from messaging.subscriber import Subscriber
+from messaging.tables import EPOCH
 from messaging.timer_loop import TimerLoop
 from messaging.work import Participant
 from services.check import Evidence, gather, judge
@@ -63,6 +66,8 @@ DEMO = Path(__file__).parent.parent / "deploy" / "local"
 #: A Tuesday, ten in the morning in Los Angeles.
 MORNING = datetime(2026, 11, 24, 18, 0, tzinfo=UTC)
 _NAMES = ("intake", "matching", "notifications")
+#: The row of a database that nobody has begun an epoch in.
+_NO_EPOCH = {"epoch": 1, "system": None, "timeline": None, "topic_id": None, "read_back": {}}
 
 
 @dataclass
@@ -377,6 +382,18 @@ class House:
         """The guarantees that do not hold, with what was found."""
         found = judge(self.evidence(at_rest=at_rest))
         return {v.guarantee: v.violations for v in found if v.violations}
+
+    def notice_restore(self, service: str) -> list[UUID]:
+        """What a worker does before it begins: the subjects about whom events were lost."""
+        topic = TOPICS[service].name
+        own = partial(self.broker.read_to_the_end, topic)
+        return restored.notice(self.participants[service], self.broker.id_of(topic), own)
+
+    def begin_first_epochs(self) -> None:
+        """The databases of a test run are shared, and their epochs stay."""
+        for participant in self.participants.values():
+            with participant.engine.begin() as conn:
+                conn.execute(update(EPOCH).values(_NO_EPOCH))
 
     def restart(self, service: str) -> None:
         """A worker stops, and another begins where the broker says that it was."""

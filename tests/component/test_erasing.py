@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +14,7 @@ from sqlalchemy import create_engine, text
 from contracts.event import Event
 from contracts.intake import ClientDischarged, ClientErased
 from contracts.topics import TOPICS
-from messaging import holding, parking, releasing, restored
+from messaging import holding, parking, releasing
 from messaging.broker import Outgoing
 from messaging.sealing import Keyring
 from messaging.shredding import Shredding
@@ -33,9 +32,7 @@ def _all_holds(center: House) -> Iterator[None]:
     center.clock.move(minutes=2)
     center.settle()
     found = center.violated()
-    with center.intake.engine.begin() as conn:
-        first = "UPDATE epoch SET epoch = 1, system = NULL, timeline = NULL, read_back = '{}'"
-        conn.execute(text(first))
+    center.begin_first_epochs()
     assert {} == found
 
 
@@ -310,15 +307,14 @@ def test_keys_that_a_backup_brought_back_are_destroyed_again(center: House) -> N
 
 def test_who_was_erased_stays_so_when_everything_is_restored_from_before(center: House) -> None:
     client = _client_of(center, center.register(facility="south"))
-    own = partial(center.broker.read_to_the_end, TOPICS["intake"].name)
-    restored.notice(center.intake, own)
+    center.notice_restore("intake")
     backup = keep(center.settings)
     _erase(center, client)
     center.settle()
     put_back(center.settings, backup, ["INTAKE_DATABASE_URL", "KEYS_OWNER_URL"])
     center.restart("intake")
 
-    restored.notice(center.intake, own)
+    center.notice_restore("intake")
     Shredding(center.intake).step()
 
     assert {"record"} == _left(center, client)

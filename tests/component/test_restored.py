@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from threading import Thread
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
 from contracts.event import Event
 from contracts.topics import TOPICS
-from messaging import parking, relay, releasing, restored, work
+from messaging import parking, relay, releasing, work
 from messaging.unavailable import AnotherDatabase
 from messaging.work import Work
 from tests.house import House, a_discharge
@@ -24,24 +25,14 @@ def _fails(work: Work) -> Iterator[Event]:
     raise LookupError
 
 
-def _notice(center: House, service: str) -> list[object]:
-    """What a worker does before it begins."""
-    own = partial(center.broker.read_to_the_end, TOPICS[service].name)
-    return [*restored.notice(center.participants[service], own)]
-
-
 def _epoch(center: House, service: str) -> int:
     return int(center.rows(service, "SELECT epoch FROM epoch")[0][0])
 
 
 @pytest.fixture(autouse=True)
 def _first_epoch(center: House) -> Iterator[None]:
-    """The databases of a test run are shared, and their epoch stays."""
     yield
-    for participant in center.participants.values():
-        with participant.engine.begin() as conn:
-            first = "UPDATE epoch SET epoch = 1, system = NULL, timeline = NULL, read_back = '{}'"
-            conn.execute(text(first))
+    center.begin_first_epochs()
 
 
 def _go_back(center: House, service: str, to: dict[str, Kept]) -> None:
@@ -52,7 +43,7 @@ def _go_back(center: House, service: str, to: dict[str, Kept]) -> None:
 def test_a_start_like_any_other_changes_nothing(center: House) -> None:
     center.register(facility="south")
 
-    assert [[], []] == [_notice(center, "matching") for _ in range(2)]
+    assert [[], []] == [center.notice_restore("matching") for _ in range(2)]
 
     assert 1 == _epoch(center, "matching")
     assert 0 == center.rows("matching", "SELECT count(*) FROM parked_key")[0][0]
@@ -61,13 +52,13 @@ def test_a_start_like_any_other_changes_nothing(center: House) -> None:
 @pytest.mark.parametrize("service", ["intake", "matching", "notifications"])
 def test_what_was_lost_is_set_aside_and_everybody_else_flows(center: House, service: str) -> None:
     before = center.register(facility="south", record_number="R-1")
-    _notice(center, service)
+    center.notice_restore(service)
     earlier = keep(center.settings)
     lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
     said = len(center.network.letters)
 
     _go_back(center, service, earlier)
-    found = _notice(center, service)
+    found = center.notice_restore(service)
     center.settle()
 
     lost_client = center.rows("matching", "SELECT client_id FROM assignment")
@@ -84,17 +75,41 @@ def test_what_was_lost_is_set_aside_and_everybody_else_flows(center: House, serv
     if service != "intake":
         assert "parked" == center.story(lost["id"], "south")["state"]
     assert "assigned" == center.story(before["id"], "south")["state"]
-    assert [] == _notice(center, service)
+    assert [] == center.notice_restore(service)
     assert 2 == _epoch(center, service)
+
+
+def test_what_was_lost_is_found_in_a_topic_that_was_made_anew(center: House) -> None:
+    """What lies there where the old one had been read to was never read, however long it is."""
+    center.register(facility="south", record_number="R-1")
+    center.notice_restore("matching")
+    earlier = keep(center.settings)
+    lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
+    _go_back(center, "matching", earlier)
+
+    _make_anew(center, TOPICS["matching"].name)
+    found = center.notice_restore("matching")
+
+    [row] = center.rows("intake", "SELECT client_id FROM discharge WHERE id = :id", id=lost["id"])
+    assert row.client_id in found
+    assert [] == center.notice_restore("matching")
+
+
+def _make_anew(center: House, topic: str) -> None:
+    """The topic is another one, and what was said last lies in it first."""
+    center.broker._ids[topic] = uuid4()
+    for number in range(center.broker.partitions):
+        log = center.broker.log((topic, number))
+        log[:] = [replace(record, offset=at) for at, record in enumerate(reversed(log))]
 
 
 def test_another_database_under_the_same_name_begins_an_epoch(center: House) -> None:
     center.register(facility="south")
-    _notice(center, "matching")
+    center.notice_restore("matching")
     with center.matching.engine.begin() as conn:
         conn.execute(text("UPDATE epoch SET timeline = timeline - 1"))
 
-    assert [] == _notice(center, "matching")
+    assert [] == center.notice_restore("matching")
 
     assert 2 == _epoch(center, "matching")
     story = center.register(facility="south", record_number="R-2", mobile="+15035550199")
@@ -110,7 +125,7 @@ def _becomes_another(center: House, service: str) -> None:
 
 
 def test_nothing_is_said_before_another_database_is_noticed(center: House) -> None:
-    _notice(center, "intake")
+    center.notice_restore("intake")
     center.loops()["intake relay"].step()
     _becomes_another(center, "intake")
     body = a_discharge(center.clock.now(), facility="south")
@@ -121,14 +136,14 @@ def test_nothing_is_said_before_another_database_is_noticed(center: House) -> No
     assert 0 == center.rows("intake", "SELECT count(*) FROM discharge")[0][0]
     with pytest.raises(AnotherDatabase):
         center.loops()["intake relay"].step()
-    _notice(center, "intake")
+    center.notice_restore("intake")
     assert 202 == center.api("south").post("/api/discharges", json=body).status_code
     center.settle()
     assert {"assigned"} == {row.state for row in center.rows("intake", "SELECT * FROM discharge")}
 
 
 def test_nobody_is_written_to_before_another_database_is_noticed(center: House) -> None:
-    _notice(center, "notifications")
+    center.notice_restore("notifications")
     sender, consumer = (center.loops()[name] for name in ("sender", "notifications consumer"))
     sender.is_busy = True
     center.register_only(facility="south")
@@ -141,7 +156,7 @@ def test_nobody_is_written_to_before_another_database_is_noticed(center: House) 
     sender.step()
     assert [] == center.network.letters
 
-    _notice(center, "notifications")
+    center.notice_restore("notifications")
     center.settle()
     assert center.network.letters
     assert {} == center.violated()
@@ -149,9 +164,9 @@ def test_nobody_is_written_to_before_another_database_is_noticed(center: House) 
 
 def test_what_is_said_in_a_new_epoch_comes_after_what_was_said_before(center: House) -> None:
     story = center.register(facility="south")
-    _notice(center, "matching")
+    center.notice_restore("matching")
     _becomes_another(center, "matching")
-    _notice(center, "matching")
+    center.notice_restore("matching")
 
     center.api("south").post(f"/api/discharges/{story['id']}/cancel")
     center.settle()
@@ -167,7 +182,7 @@ def test_what_is_said_in_a_new_epoch_comes_after_what_was_said_before(center: Ho
 
 def test_no_number_of_an_epoch_that_was_forgotten_is_used_again(center: House) -> None:
     center.register(facility="south", record_number="R-1")
-    _notice(center, "matching")
+    center.notice_restore("matching")
     earlier = keep(center.settings)
     center.register(facility="south", record_number="R-2", mobile="+15035550199")
 
@@ -175,7 +190,7 @@ def test_no_number_of_an_epoch_that_was_forgotten_is_used_again(center: House) -
         _go_back(center, "matching", earlier)
         with center.matching.engine.begin() as conn:
             conn.execute(text("UPDATE epoch SET epoch = 1"))
-        assert _notice(center, "matching")
+        assert center.notice_restore("matching")
         center.settle()
         assert epoch == _epoch(center, "matching")
 
@@ -204,11 +219,11 @@ def test_what_is_said_while_it_is_noticed_leaves_no_gap(
     center: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     center.register(facility="south", record_number="R-1")
-    _notice(center, "intake")
+    center.notice_restore("intake")
     earlier = keep(center.settings)
     center.register(facility="south", record_number="R-2", mobile="+15035550199")
     _go_back(center, "intake", earlier)
-    noticing = Thread(target=_notice, args=(center, "intake"))
+    noticing = Thread(target=center.notice_restore, args=("intake",))
 
     def reached(point: str, *given: object) -> None:
         if point == "work.written" and any(given) and noticing.ident is None:
@@ -234,7 +249,7 @@ def test_what_is_said_while_it_is_noticed_leaves_no_gap(
 def test_who_was_parked_before_and_let_go_since_is_set_aside_with_a_word(center: House) -> None:
     story = center.register(facility="south")
     client = center.rows("matching", "SELECT id FROM client")[0].id
-    _notice(center, "matching")
+    center.notice_restore("matching")
     parking.attempt(center.matching, client, "told", _fails)
     center.settle()
     earlier = keep(center.settings)
@@ -243,7 +258,7 @@ def test_who_was_parked_before_and_let_go_since_is_set_aside_with_a_word(center:
     assert "assigned" == center.story(story["id"], "south")["state"]
 
     _go_back(center, "matching", earlier)
-    assert [client] == _notice(center, "matching")
+    assert [client] == center.notice_restore("matching")
     center.settle()
 
     assert "parked" == center.story(story["id"], "south")["state"]
@@ -291,13 +306,13 @@ def test_who_waits_and_is_set_aside_is_given_nobody_until_somebody_has_looked(
 def test_a_mentor_whom_matching_forgot_is_let_go_whoever_comes_next(
     center: House, then: str
 ) -> None:
-    _notice(center, "matching")
+    center.notice_restore("matching")
     earlier = keep(center.settings)
     lost = center.register()
     center.text(JO, "yes")
     [first] = center.rows("notifications", "SELECT id FROM assignment WHERE state = 'assigned'")
     _go_back(center, "matching", earlier)
-    found = _notice(center, "matching")
+    found = center.notice_restore("matching")
     center.settle()
     if then == "waiting":
         with center.matching.engine.begin() as conn:
@@ -316,12 +331,12 @@ def test_a_mentor_whom_matching_forgot_is_let_go_whoever_comes_next(
 
 
 def test_a_mentor_whom_matching_forgot_sees_the_client_no_more(center: House) -> None:
-    _notice(center, "matching")
+    center.notice_restore("matching")
     earlier = keep(center.settings)
     lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
     first = center.rows("notifications", "SELECT id FROM assignment WHERE state <> 'ended'")
     _go_back(center, "matching", earlier)
-    found = _notice(center, "matching")
+    found = center.notice_restore("matching")
     center.settle()
 
     assert releasing.replay(center.matching, *found)
