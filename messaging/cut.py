@@ -45,27 +45,26 @@ At = Callable[[Mapping[int, int]], Mapping[int, Record | None]]
 class Published:
     """The last place in each partition that this service has written to."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: At) -> None:
+        self._at = at
         self._last: dict[int, int] = {}
         self._looked_at = float("-inf")
         #: Whether the outbox and the log were compared; each answer that is lost asks for it again.
         self._is_compared = False
 
-    def look(self, conn: Connection, at: At) -> None:
+    def look(self, conn: Connection) -> None:
         """Compare with the log: what lies there at first, and now and then where it ends."""
         if time.monotonic() - self._looked_at < LOOK_EVERY_SECONDS:
             return
         self._looked_at = time.monotonic()
         if not self._is_compared:
             self._last = {row.partition: row.last for row in conn.execute(LAST_PUBLISHED)}
-        for number, record in at(self._last).items():
+        for number, record in self._at(self._last).items():
             if record is None or not (self._is_compared or _is_there(conn, record)):
-                self._unpublish(conn, {number: _last_kept(conn, number, at) + 1})
+                self._unpublish(conn, {number: _last_kept(conn, number, self._at) + 1})
         self._is_compared = True
 
-    def acknowledged(
-        self, conn: Connection, at: At, outcomes: Sequence[Written | Exception]
-    ) -> None:
+    def acknowledged(self, conn: Connection, outcomes: Sequence[Written | Exception]) -> None:
         """Compare with where the broker has put what was just written, before it is marked."""
         firsts: dict[int, int] = {}
         lasts: dict[int, int] = {}
@@ -77,7 +76,7 @@ class Published:
         if any(isinstance(one, Written) for one in outcomes) and len(placed) < len(outcomes):
             # What lies there without our knowing may hide a cut from all that is acknowledged.
             self._is_compared, self._looked_at = False, float("-inf")
-            self.look(conn, at)
+            self.look(conn)
         self._unpublish(conn, {n: o for n, o in firsts.items() if o <= self._last.get(n, -1)})
         self._last |= lasts
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select, text
@@ -14,7 +13,7 @@ from sqlalchemy import Connection, Engine, Row, select, text
 from contracts.envelope import After, Envelope, to_headers
 from contracts.topics import TOPICS
 from messaging import epoch, heartbeats, metrics
-from messaging.broker import Outgoing, Producer, Written
+from messaging.broker import Outgoing, Producer, Record, Written
 from messaging.cut import Published
 from messaging.holding import Holds
 from messaging.points import reached
@@ -63,8 +62,7 @@ class Relay:
         self._engine = engine
         self._producer = producer
         self._conn: Connection | None = None
-        self._published = Published()
-        self._at = partial(producer.at, self._topic)
+        self._published = Published(self._at)
 
     def step(self) -> bool:
         """Publish one batch; True when there may be more."""
@@ -74,7 +72,7 @@ class Relay:
             conn = self._session()
             if conn is None:
                 return False
-            self._published.look(conn, self._at)
+            self._published.look(conn)
             read_at = time.monotonic()
             rows = self._unpublished(conn)
             if rows:
@@ -106,9 +104,12 @@ class Relay:
                 return None
             # From here on the lock is held, and is given back whatever happens.
             self._conn = conn
-            self._published = Published()
+            self._published = Published(self._at)
             epoch.look(conn)
         return self._conn
+
+    def _at(self, places: Mapping[int, int]) -> Mapping[int, Record | None]:
+        return self._producer.at(self._topic, places)
 
     @staticmethod
     def _unpublished(conn: Connection) -> Sequence[Row[Any]]:
@@ -118,7 +119,7 @@ class Relay:
         reached("relay.read")
         outcomes = self._producer.send([self._outgoing(row) for row in rows])
         reached("relay.sent")
-        self._published.acknowledged(conn, self._at, outcomes)
+        self._published.acknowledged(conn, outcomes)
         sent = [
             (row.event_id, outcome.partition, outcome.offset)
             for row, outcome in zip(rows, outcomes, strict=True)
@@ -140,7 +141,7 @@ class Relay:
             # A process that stood still has not seen what was committed meanwhile.
             return
         outcomes = self._producer.send(heartbeats.heartbeats(self._topic, partitions))
-        self._published.acknowledged(conn, self._at, outcomes)
+        self._published.acknowledged(conn, outcomes)
         _raise_first(outcomes)
         reached("relay.beaten")
         self._beaten_at = time.monotonic()

@@ -204,7 +204,7 @@ def test_a_relay_that_fails_at_once_lets_another_publish(
     center.loops()["intake relay"].close()
     mine = relay.Relay("intake", center.intake.engine, center.broker.writer())
 
-    def fails() -> None:
+    def fails(*_: object) -> None:
         raise LookupError
 
     with monkeypatch.context() as once:
