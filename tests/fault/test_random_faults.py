@@ -7,6 +7,7 @@ names the ``schedule.json`` of one, whose faults are done again.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -42,6 +43,7 @@ from tests.fault.harm import Harms
 from tests.fault.nemesis import ALL_WORKERS, DEAD_AFTER_SECONDS, LINKS, Nemesis
 from tests.fault.proxy import Proxy
 from tests.fault.workers import (
+    ENOUGH,
     SERVICES,
     Workers,
     a_body,
@@ -49,6 +51,7 @@ from tests.fault.workers import (
     assert_nothing_lost,
     count,
     let_leases_run_out,
+    offer_places,
     parked,
     published_twice,
     running_workers,
@@ -64,6 +67,10 @@ REPLAY = os.environ.get("WARM_HANDOFF_REPLAY", "")
 BUNDLES = os.environ.get("WARM_HANDOFF_BUNDLES", "")
 #: How many discharges come in a second, as long as the door is open.
 PER_SECOND = 4.0
+#: How many of those who have come have a place, until there is one for everybody in the end.
+PLACED = 0.7
+#: So often there are more places while discharges come in.
+WIDENED = 3
 #: How long a feed tries again once everything is well.
 FEED_SECONDS = 60.0
 #: What a sender that lives needs to say what became of a message, once the network is well.
@@ -239,6 +246,49 @@ class Feed:
             self._give_up.wait(0.3)
 
 
+@dataclass
+class Places:
+    """Mentors who have fewer places than clients come, and more as time goes on."""
+
+    house: House
+    seconds: float
+    wrong: list[str] = field(default_factory=list)
+    _no_more: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def of_each(self, part: int) -> int:
+        """Places of each of the ten mentors in this part of the time."""
+        coming = PER_SECOND * self.seconds * part / WIDENED
+        return math.ceil(PLACED * coming / 10)
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread = threading.Thread(target=self._widen, name="places", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """There is a place for everybody; whatever was wrong is over."""
+        assert self._thread is not None
+        self._no_more.set()
+        self._thread.join()
+        eventually(lambda: self._offer(ENOUGH), otherwise="the roster is not taken")
+
+    def _widen(self) -> None:
+        for part in range(2, WIDENED + 1):
+            if self._no_more.wait(self.seconds / WIDENED):
+                return
+            while not self._offer(self.of_each(part)) and not self._no_more.wait(0.3):
+                pass
+
+    def _offer(self, places: int) -> bool:
+        try:
+            return offer_places(self.house, places)
+        except Exception as error:
+            if not is_away(error) and not is_lost_race(error):
+                self.wrong.append(f"places: {traceback.format_exc(limit=-4)}")
+            return False
+
+
 def _schedules() -> list[tuple[int, float, list[nemesis.Fault]]]:
     if REPLAY:
         return [nemesis.from_json(Path(REPLAY).read_text())]
@@ -259,7 +309,9 @@ def test_random_faults_lose_nothing_and_double_nothing(
     faults: list[nemesis.Fault],
 ) -> None:
     settings = stage.engines.settings
-    with running_workers(settings, house, tmp_path, stage.ways) as workers:
+    offered = Places(house=house, seconds=seconds)
+    few = offered.of_each(1)
+    with running_workers(settings, house, tmp_path, stage.ways, places=few) as workers:
         for name in SERVICES:
             workers.wait_until_ready(name)
         story = Story(seed=seed, seconds=seconds, faults=faults, began=datetime.now(UTC))
@@ -267,7 +319,7 @@ def test_random_faults_lose_nothing_and_double_nothing(
         feed = Feed(door=door, story=story)
         try:
             with ledger.kept("random", str(seed), trials=1):
-                _run(story, harms, feed, house)
+                _run(story, harms, feed, offered)
         except BaseException:
             kept = Path(BUNDLES) if BUNDLES else tmp_path
             logs = [*tmp_path.glob("*.log"), *stage.logs.glob("*.log")]
@@ -281,17 +333,19 @@ def test_random_faults_lose_nothing_and_double_nothing(
             raise
 
 
-def _run(story: Story, harms: Harms, feed: Feed, house: House) -> None:
-    settings, workers = harms.engines.settings, harms.workers
+def _run(story: Story, harms: Harms, feed: Feed, offered: Places) -> None:
+    settings, workers, house = harms.engines.settings, harms.workers, offered.house
     before = {name: Counter(link.struck) for name, link in harms.proxy.links.items()}
     strikes = Nemesis(faults=story.faults, harm=harms, done=story.happened)
     feed.start()
+    offered.start()
     try:
         strikes.run(story.seconds)
         healed = time.monotonic()
         harms.heal()
     finally:
         feed.finish()
+        offered.finish()
     accepted = [str(one.id) for one in feed.accepted]
     time.sleep(SENDING_SECONDS)
     let_leases_run_out(house)
@@ -305,7 +359,7 @@ def _run(story: Story, harms: Harms, feed: Feed, house: House) -> None:
         struck.update(link.struck - before[name])
     _tell(story, harms, workers, struck, len(accepted), house, quiet)
 
-    assert [] == feed.wrong
+    assert [] == feed.wrong + offered.wrong
     assert [] == harms.fell
     assert len(story.registrations) == len(accepted) == len(set(accepted))
     assert len(accepted) == count(house, "intake", "SELECT count(*) FROM discharge")
@@ -327,12 +381,16 @@ def _tell(
     """What a run has shown, also when it is judged to have failed."""
     query = "SELECT count(*) FROM message WHERE state = 'unconfirmed'"
     unconfirmed = count(house, "notifications", query)
+    without = "SELECT count(DISTINCT key) FROM outbox WHERE type LIKE '%NobodyAvailable'"
     again = sum(len(one["tries"]) > 1 for one in story.registrations)
     kinds = Counter(
         f"{fault['kind']} {fault['detail']}".strip() if fault["kind"] == "link" else fault["kind"]
         for fault in story.happened
     )
-    print(f"\nseed {story.seed}: {accepted} accepted, {again} of them tried again")
+    print(
+        f"\nseed {story.seed}: {accepted} accepted, {again} of them tried again,"
+        f" {count(house, 'matching', without)} waited for a place"
+    )
     print(f"  faults {dict(sorted(kinds.items()))}")
     print(f"  links struck {dict(sorted(struck.items()))}, doubled {sum(harms.doubled.values())}")
     print(f"  absorbed {dict(workers.absorbed)}, unconfirmed {unconfirmed}, quiet {quiet}")

@@ -36,6 +36,8 @@ from tests.running import eventually
 SERVICES = ("intake", "matching", "notifications")
 #: Long after a test, whose house has a clock that stands still; no reminder is due by then.
 LATER = timedelta(hours=1)
+#: Places of a mentor, of whom there are ten, so that nobody has to wait for one.
+ENOUGH = 200
 #: What is under way in a service, by name: rows that its worker still has to do something about.
 IN_FLIGHT = {
     "unpublished": "SELECT count(*) FROM outbox WHERE published_at IS NULL",
@@ -153,8 +155,9 @@ def running_workers(
     ways: Mapping[str, Mapping[str, str]] | None = None,
     *,
     copies: int = 1,
+    places: int = ENOUGH,
 ) -> Iterator[Workers]:
-    """All three workers on topics made anew, with a roster that has a place for everybody."""
+    """All three workers on topics made anew; each of ten mentors has so many places."""
     _make_topics_anew(settings["KAFKA_SERVERS"], copies)
     owner = create_engine(settings["ACCESS_OWNER_URL"])
     move_to(owner, next_morning(datetime.now(UTC)))
@@ -167,7 +170,7 @@ def running_workers(
     try:
         load_facilities(house.desk, (DEMO / "demo-facilities.toml").read_bytes())
         eventually(
-            lambda: not load_roster(house.matching, HEADER + _roster()).errors,
+            lambda: offer_places(house, places),
             seconds=40,
             otherwise="matching does not hear of the facilities",
         )
@@ -198,12 +201,14 @@ def _make_topics_anew(servers: str, copies: int) -> None:
     ensure_topics(servers, TOPICS.values(), copies)
 
 
-def _roster() -> str:
-    return "".join(
+def offer_places(house: House, places: int) -> bool:
+    """Load the roster of ten mentors with so many places each; whether all of it was taken."""
+    roster = HEADER + "".join(
         f"K-{n},Jo{n},+1503555{6000 + n},jo{n}@peers.example.org,2026-01-05T10:00:00-08:00,form,"
-        "America/Los_Angeles,en,yes,south,200,00:00-23:59,workforce,active\n"
+        f"America/Los_Angeles,en,yes,south,{places},00:00-23:59,workforce,active\n"
         for n in range(10)
     )
+    return not load_roster(house.matching, roster).errors
 
 
 def count(house: House, service: str, query: str, **values: Any) -> int:
