@@ -7,7 +7,6 @@ names the ``schedule.json`` of one, whose faults are done again.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 import threading
@@ -30,6 +29,7 @@ from contracts.topics import TOPICS
 from deploy.local.engines import Engines, engines_at_hand
 from deploy.local.ports import free_ports
 from deploy.local.settings import settings_for
+from hosting.service import Foundation
 from messaging.broker import Outgoing, Written
 from messaging.kafka import KafkaWriter, ensure_topics
 from messaging.unavailable import is_away, is_lost_race
@@ -37,21 +37,21 @@ from services.intake import service as intake_service
 from services.intake.bodies import DischargeBody, read_body
 from services.intake.commands import Accepted
 from services.intake.service import Intake
+from services.notifications import service as notifications_service
+from services.notifications.incoming import Desk
 from tests.fault import bundle, ledger, nemesis
 from tests.fault.bundle import Story
 from tests.fault.harm import Harms
+from tests.fault.mentors import Mentors, places_at_first
 from tests.fault.nemesis import ALL_WORKERS, DEAD_AFTER_SECONDS, LINKS, Nemesis
 from tests.fault.proxy import Proxy
 from tests.fault.workers import (
-    ENOUGH,
     SERVICES,
-    Workers,
     a_body,
     assert_every_guarantee_holds,
     assert_nothing_lost,
     count,
     let_leases_run_out,
-    offer_places,
     parked,
     published_twice,
     running_workers,
@@ -67,10 +67,8 @@ REPLAY = os.environ.get("WARM_HANDOFF_REPLAY", "")
 BUNDLES = os.environ.get("WARM_HANDOFF_BUNDLES", "")
 #: How many discharges come in a second, as long as the door is open.
 PER_SECOND = 4.0
-#: How many of those who have come have a place, until there is one for everybody in the end.
-PLACED = 0.7
-#: So often there are more places while discharges come in.
-WIDENED = 3
+#: Every so many of them is of a center that asks its mentors first.
+ASKED = 3
 #: How long a feed tries again once everything is well.
 FEED_SECONDS = 60.0
 #: What a sender that lives needs to say what became of a message, once the network is well.
@@ -155,9 +153,21 @@ def door(stage: Stage) -> Iterator[Intake]:
     """Intake as its web has it, over a link of its own."""
     built = intake_service.build({**stage.engines.settings, **stage.ways["door"]})
     yield built
-    built.foundation.database.dispose()
-    built.foundation.access.dispose()
-    built.foundation.keyring.close()
+    _let_go(built.foundation)
+
+
+@pytest.fixture(scope="module")
+def desk(stage: Stage) -> Iterator[Desk]:
+    """What notifications' web does with an answer, over the same link."""
+    built = notifications_service.build({**stage.engines.settings, **stage.ways["door"]})
+    yield Desk(participant=built.participant, tokens=built.foundation.tokens)
+    _let_go(built.foundation)
+
+
+def _let_go(foundation: Foundation) -> None:
+    foundation.database.dispose()
+    foundation.access.dispose()
+    foundation.keyring.close()
 
 
 def test_a_relay_sends_again_after_it_got_no_answer_for_too_long(stage: Stage) -> None:
@@ -227,7 +237,9 @@ class Feed:
         self.story.registrations.append(one)
         wanted = ["email"] if number % 2 else ["text"]
         now = self.door.participant.now()
-        body: DischargeBody = read_body(DischargeBody, {**a_body(now, number), "channels": wanted})
+        where = "north" if number % ASKED == 0 else "south"
+        entered = {**a_body(now, number), "facility": where, "channels": wanted}
+        body: DischargeBody = read_body(DischargeBody, entered)
         while not self._give_up.is_set():
             tried = {"began": time.monotonic() - self.began, "outcome": "accepted"}
             tries.append(tried)
@@ -246,49 +258,6 @@ class Feed:
             self._give_up.wait(0.3)
 
 
-@dataclass
-class Places:
-    """Mentors who have fewer places than clients come, and more as time goes on."""
-
-    house: House
-    seconds: float
-    wrong: list[str] = field(default_factory=list)
-    _no_more: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def of_each(self, part: int) -> int:
-        """Places of each of the ten mentors in this part of the time."""
-        coming = PER_SECOND * self.seconds * part / WIDENED
-        return math.ceil(PLACED * coming / 10)
-
-    def start(self) -> None:
-        """Begin, in a thread of its own."""
-        self._thread = threading.Thread(target=self._widen, name="places", daemon=True)
-        self._thread.start()
-
-    def finish(self) -> None:
-        """There is a place for everybody; whatever was wrong is over."""
-        assert self._thread is not None
-        self._no_more.set()
-        self._thread.join()
-        eventually(lambda: self._offer(ENOUGH), otherwise="the roster is not taken")
-
-    def _widen(self) -> None:
-        for part in range(2, WIDENED + 1):
-            if self._no_more.wait(self.seconds / WIDENED):
-                return
-            while not self._offer(self.of_each(part)) and not self._no_more.wait(0.3):
-                pass
-
-    def _offer(self, places: int) -> bool:
-        try:
-            return offer_places(self.house, places)
-        except Exception as error:
-            if not is_away(error) and not is_lost_race(error):
-                self.wrong.append(f"places: {traceback.format_exc(limit=-4)}")
-            return False
-
-
 def _schedules() -> list[tuple[int, float, list[nemesis.Fault]]]:
     if REPLAY:
         return [nemesis.from_json(Path(REPLAY).read_text())]
@@ -303,14 +272,16 @@ def test_random_faults_lose_nothing_and_double_nothing(
     stage: Stage,
     house: House,
     door: Intake,
+    desk: Desk,
     tmp_path: Path,
     seed: int,
     seconds: float,
     faults: list[nemesis.Fault],
 ) -> None:
     settings = stage.engines.settings
-    offered = Places(house=house, seconds=seconds)
-    few = offered.of_each(1)
+    coming = PER_SECOND * seconds
+    mentors = Mentors(house=house, desk=desk, coming=coming, seconds=seconds)
+    few = places_at_first(coming)
     with running_workers(settings, house, tmp_path, stage.ways, places=few) as workers:
         for name in SERVICES:
             workers.wait_until_ready(name)
@@ -319,7 +290,7 @@ def test_random_faults_lose_nothing_and_double_nothing(
         feed = Feed(door=door, story=story)
         try:
             with ledger.kept("random", str(seed), trials=1):
-                _run(story, harms, feed, offered)
+                _run(story, harms, feed, mentors)
         except BaseException:
             kept = Path(BUNDLES) if BUNDLES else tmp_path
             logs = [*tmp_path.glob("*.log"), *stage.logs.glob("*.log")]
@@ -331,25 +302,28 @@ def test_random_faults_lose_nothing_and_double_nothing(
             with suppress(Exception):
                 harms.heal()
             raise
+        finally:
+            mentors.end()
 
 
-def _run(story: Story, harms: Harms, feed: Feed, offered: Places) -> None:
-    settings, workers, house = harms.engines.settings, harms.workers, offered.house
+def _run(story: Story, harms: Harms, feed: Feed, mentors: Mentors) -> None:
+    settings, workers, house = harms.engines.settings, harms.workers, mentors.house
     before = {name: Counter(link.struck) for name, link in harms.proxy.links.items()}
     strikes = Nemesis(faults=story.faults, harm=harms, done=story.happened)
     feed.start()
-    offered.start()
+    mentors.start()
     try:
         strikes.run(story.seconds)
         healed = time.monotonic()
         harms.heal()
     finally:
         feed.finish()
-        offered.finish()
     accepted = [str(one.id) for one in feed.accepted]
+    mentors.take_everybody()
     time.sleep(SENDING_SECONDS)
     let_leases_run_out(house)
     waited = wait_for_quiet(house, len(accepted))
+    mentors.end()
     quiet = f"{time.monotonic() - healed:.1f} s (for {', '.join(waited) or 'nothing'})"
     for name in SERVICES:
         workers.count(name)
@@ -357,9 +331,9 @@ def _run(story: Story, harms: Harms, feed: Feed, offered: Places) -> None:
     struck = Counter[str]()
     for name, link in harms.proxy.links.items():
         struck.update(link.struck - before[name])
-    _tell(story, harms, workers, struck, len(accepted), house, quiet)
+    _tell(story, harms, struck, len(accepted), mentors, quiet)
 
-    assert [] == feed.wrong + offered.wrong
+    assert [] == feed.wrong + mentors.wrong
     assert [] == harms.fell
     assert len(story.registrations) == len(accepted) == len(set(accepted))
     assert len(accepted) == count(house, "intake", "SELECT count(*) FROM discharge")
@@ -372,13 +346,13 @@ def _run(story: Story, harms: Harms, feed: Feed, offered: Places) -> None:
 def _tell(
     story: Story,
     harms: Harms,
-    workers: Workers,
     struck: Counter[str],
     accepted: int,
-    house: House,
+    mentors: Mentors,
     quiet: str,
 ) -> None:
     """What a run has shown, also when it is judged to have failed."""
+    house, workers, declined = mentors.house, harms.workers, mentors.declined
     query = "SELECT count(*) FROM message WHERE state = 'unconfirmed'"
     unconfirmed = count(house, "notifications", query)
     without = "SELECT count(DISTINCT key) FROM outbox WHERE type LIKE '%NobodyAvailable'"
@@ -389,7 +363,7 @@ def _tell(
     )
     print(
         f"\nseed {story.seed}: {accepted} accepted, {again} of them tried again,"
-        f" {count(house, 'matching', without)} waited for a place"
+        f" {count(house, 'matching', without)} waited for a place, {declined} offers declined"
     )
     print(f"  faults {dict(sorted(kinds.items()))}")
     print(f"  links struck {dict(sorted(struck.items()))}, doubled {sum(harms.doubled.values())}")

@@ -29,15 +29,13 @@ from services.check import gather, judge, kafka
 from services.check.evidence import CLOCKS_APART, Evidence, Row
 from services.intake.bodies import DischargeBody, read_body
 from services.intake.facilities import load_facilities
-from services.matching.mentors import load_roster
+from tests.fault.mentors import ENOUGH, offer_places
 from tests.house import DEMO, House, a_discharge
 from tests.running import eventually
 
 SERVICES = ("intake", "matching", "notifications")
 #: Long after a test, whose house has a clock that stands still; no reminder is due by then.
 LATER = timedelta(hours=1)
-#: Places of a mentor, of whom there are ten, so that nobody has to wait for one.
-ENOUGH = 200
 #: What is under way in a service, by name: rows that its worker still has to do something about.
 IN_FLIGHT = {
     "unpublished": "SELECT count(*) FROM outbox WHERE published_at IS NULL",
@@ -45,10 +43,6 @@ IN_FLIGHT = {
     "due": "SELECT count(*) FROM message WHERE state = 'planned'",
     "early": "SELECT count(*) FROM early",
 }
-HEADER = (
-    "code,called,mobile,email,opted_in_at,opted_in_how,time_zone,languages,moud_friendly,"
-    "facilities,capacity,hours,route,state\n"
-)
 
 
 class Workers:
@@ -157,7 +151,7 @@ def running_workers(
     copies: int = 1,
     places: int = ENOUGH,
 ) -> Iterator[Workers]:
-    """All three workers on topics made anew; each of ten mentors has so many places."""
+    """All three workers on topics made anew; each mentor has so many places."""
     _make_topics_anew(settings["KAFKA_SERVERS"], copies)
     owner = create_engine(settings["ACCESS_OWNER_URL"])
     move_to(owner, next_morning(datetime.now(UTC)))
@@ -199,16 +193,6 @@ def _make_topics_anew(servers: str, copies: int) -> None:
     finally:
         admin.close()
     ensure_topics(servers, TOPICS.values(), copies)
-
-
-def offer_places(house: House, places: int) -> bool:
-    """Load the roster of ten mentors with so many places each; whether all of it was taken."""
-    roster = HEADER + "".join(
-        f"K-{n},Jo{n},+1503555{6000 + n},jo{n}@peers.example.org,2026-01-05T10:00:00-08:00,form,"
-        f"America/Los_Angeles,en,yes,south,{places},00:00-23:59,workforce,active\n"
-        for n in range(10)
-    )
-    return not load_roster(house.matching, roster).errors
 
 
 def count(house: House, service: str, query: str, **values: Any) -> int:
@@ -286,6 +270,10 @@ def let_leases_run_out(house: House) -> set[UUID]:
         return set(held.scalars())
 
 
+#: Who has a mentor; who declined or let an offer run out has none.
+PLACED = "SELECT count(*) FROM assignment WHERE state = 'assigned'"
+
+
 def wait_for_quiet(house: House, accepted: int) -> list[str]:
     """Wait until nothing is under way and everybody has a mentor; what that took, longest first.
 
@@ -295,7 +283,7 @@ def wait_for_quiet(house: House, accepted: int) -> list[str]:
     waited: defaultdict[str, float] = defaultdict(float)
     while True:
         busy = {name: in_flight(house, name) for name in SERVICES}
-        placed = count(house, "matching", "SELECT count(*) FROM assignment")
+        placed = count(house, "matching", PLACED)
         told = count(house, "intake", "SELECT count(*) FROM discharge WHERE state = 'assigned'")
         if not any(busy.values()) and placed == told == accepted:
             longest = sorted(waited, key=lambda what: -waited[what])[:3]
