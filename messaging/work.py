@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from uuid import UUID
 from weakref import proxy
 
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 
 from contracts.envelope import Envelope
 from contracts.event import Event
-from contracts.sealed import Destroyed, Sealed, sealed_fields
+from contracts.sealed import sealed_fields
 from messaging import outbox, shredding
 from messaging.points import reached
 from messaging.sealing import Keyring, NotOurs
@@ -44,7 +44,6 @@ class Store(Protocol):
 
 Handler = Callable[[Any, "Work"], Iterable[Event]]
 Command = Callable[["Work"], Iterable[Event]]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +109,6 @@ class Work:
         self.fresh: set[UUID] = set()
         #: What is done once this work is committed; what is undone is followed by nothing.
         self.afterwards: list[Callable[[], object]] = []
-        #: What was opened and from what, by identity; the value is kept so that its id stays its.
-        self._seals: dict[int, tuple[Any, Sealed]] = {}
         #: It must not keep what it belongs to: what was opened here would stay in memory, with
         #: all rows and events, until somebody looks for what refers to itself and nothing else.
         self.store: Any = participant.open_store(proxy(self))
@@ -149,21 +146,8 @@ class Work:
                 raise NotOurs("a sealed value does not belong where it stands")
             if not kept:
                 sealed = replace(value, bound=expected)
-                changes[declared.name] = self.open_as(declared.content, sealed)
+                changes[declared.name] = self.keys.open_as(declared.content, sealed)
         return replace(event, **changes) if changes else event
-
-    def open_as(self, content: type[Result], sealed: Sealed) -> Result | Destroyed:
-        """Open a sealed value into its dataclass."""
-        value = self.keys.open_as(content, sealed)
-        self._seals[id(value)] = (value, sealed)
-        return value
-
-    def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
-        """Seal a dataclass for a row of a table; what was opened here keeps the seal it had."""
-        _, kept = self._seals.get(id(value), (None, None))
-        if kept is not None and (kept.purpose, kept.person) == (purpose, person):
-            return kept
-        return self.keys.seal(value, purpose, person, bound)
 
     def finish(self, *more: Callable[[], None]) -> None:
         """Write everything: rows, timers, and the facts with their places in their streams.

@@ -104,7 +104,8 @@ def unsealed(conn: Connection, service: str) -> Iterator[tuple[str | None, int]]
     for one in SEALED[service]:
         value = one.value or one.column
         given = f"{value} IS NOT NULL AND jsonb_typeof({value}) <> 'null'"
-        # What was opened and is kept unchanged keeps the seal of the event that brought it.
+        # What is kept unopened keeps the seal of the event that brought it. Earlier versions kept
+        # what they had opened so as well.
         fits = (
             f"jsonb_typeof({value}) = 'object' AND jsonb_typeof({value} -> 'version') = 'number'"
             f" AND {value} - CAST(:parts AS text[]) = '{{}}' AND {value} ->> 'purpose' = :purpose"

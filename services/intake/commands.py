@@ -248,7 +248,9 @@ class Desk:
         )
 
         def command(work: Work) -> Iterable[Event]:
-            sealed = work.seal(people, "identity", facility_id, f"facility/{facility_id}/people")
+            sealed = work.keys.seal(
+                people, "identity", facility_id, f"facility/{facility_id}/people"
+            )
             settings = {k: v for k, v in dump(facility).items() if k not in ("id", "code")}
             store.put_facility(work, facility, settings, sealed)
             return (

@@ -112,7 +112,9 @@ def mentor_named(event: MentorChanged, work: Work) -> Iterable[Event]:
     if plain is not None:
         bound = f"mentor_name/{event.mentor_id}"
         name_mentor(
-            work, event.mentor_id, to_json(work.seal(plain, "identity", event.mentor_id, bound))
+            work,
+            event.mentor_id,
+            to_json(work.keys.seal(plain, "identity", event.mentor_id, bound)),
         )
     return ()
 

@@ -438,7 +438,7 @@ def lock_client(work: Work, facility_id: UUID, record_token: str) -> Known | Non
     if row is None:
         return None
     work.keys.need((purpose, row.id) for purpose in PURPOSES)
-    person = work.open_as(Person, from_json(row.person))
+    person = work.keys.open_as(Person, from_json(row.person))
     return Known(id=row.id, person=person, died=row.died_at is not None)
 
 
@@ -508,18 +508,19 @@ def mark_died(work: Work, client_id: UUID) -> None:
 
 
 def _sealed_person(work: Work, client_id: UUID, person: Person) -> Sealed:
-    return work.seal(person, "identity", client_id, f"client/{client_id}/person")
+    return work.keys.seal(person, "identity", client_id, f"client/{client_id}/person")
 
 
 def _sealed_details(work: Work, client_id: UUID, discharge_id: UUID, details: Details) -> Sealed:
-    return work.seal(details, "identity", client_id, f"discharge/{discharge_id}/details")
+    return work.keys.seal(details, "identity", client_id, f"discharge/{discharge_id}/details")
 
 
 def details_of(work: Work, client_id: UUID) -> dict[UUID, Details]:
     """The opened details of a client's discharges; those whose key is destroyed are left out."""
     query = select(DISCHARGE.c.id, DISCHARGE.c.details).where(DISCHARGE.c.client_id == client_id)
     opened = {
-        row.id: work.open_as(Details, from_json(row.details)) for row in work.conn.execute(query)
+        row.id: work.keys.open_as(Details, from_json(row.details))
+        for row in work.conn.execute(query)
     }
     return {key: value for key, value in opened.items() if isinstance(value, Details)}
 

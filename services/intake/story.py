@@ -48,7 +48,7 @@ def discharge_story(
             return None
         work = Work(participant, conn, new_traceparent())
         work.keys.need([("identity", row.client_id)])
-        details = work.open_as(Details, from_json(row.details))
+        details = work.keys.open_as(Details, from_json(row.details))
         held = details.held if isinstance(details, Details) and row.state == "held" else ()
         steps = conn.execute(
             select(STEP)
@@ -104,7 +104,7 @@ def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> li
 
 def _owners(participant: Participant, conn: Any, facility_id: UUID) -> dict[str, str]:
     kept = conn.execute(select(FACILITY.c.people).where(FACILITY.c.id == facility_id)).scalar_one()
-    people = Work(participant, conn, new_traceparent()).open_as(FacilityPeople, from_json(kept))
+    people = participant.keyring.view().open_as(FacilityPeople, from_json(kept))
     if isinstance(people, Destroyed):
         return {}
     return {"coordinator": people.coordinator_name, "on_call": people.on_call_name}
@@ -130,7 +130,7 @@ def _steps(work: Work, rows: Sequence[Any]) -> list[dict[str, Any]]:
     query = select(MENTOR_NAME).where(among(MENTOR_NAME.c.mentor_id, chosen))
     kept = work.conn.execute(query).all()
     work.keys.need(("identity", row.mentor_id) for row in kept)
-    names = {str(r.mentor_id): work.open_as(MentorName, from_json(r.name)) for r in kept}
+    names = {str(r.mentor_id): work.keys.open_as(MentorName, from_json(r.name)) for r in kept}
     known = {key: name.called for key, name in names.items() if isinstance(name, MentorName)}
     return [_step(work, row, known) for row in rows]
 
@@ -155,7 +155,7 @@ def _step(work: Work, row: Any, mentors: dict[str, str]) -> dict[str, Any]:
 def _reasons(work: Work, kept: Any) -> dict[str, str]:
     """What matching said, whose seal nobody has opened before."""
     try:
-        why = work.open_as(Why, from_json(kept))
+        why = work.keys.open_as(Why, from_json(kept))
     except (KeyAbsent, NotOurs, ValidationError):
         # The rest of the story is as true as before, and somebody is waiting for it.
         log.exception("the reasons of a step cannot be opened")
@@ -216,7 +216,7 @@ def persons_of(
         rows = conn.execute(query).all()
         work = Work(participant, conn, new_traceparent())
         work.keys.need(("identity", row.id) for row in rows)
-        opened = {row.id: work.open_as(Person, from_json(row.person)) for row in rows}
+        opened = {row.id: work.keys.open_as(Person, from_json(row.person)) for row in rows}
     return {key: one for key, one in opened.items() if isinstance(one, Person)}
 
 

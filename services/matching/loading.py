@@ -127,7 +127,7 @@ def _chunks(work: Work, load_id: UUID, rows: Sequence[MentorRow]) -> list[dict[s
             "load_id": load_id,
             "place": place,
             "mentors": to_json(
-                work.seal(
+                work.keys.seal(
                     Rows(mentors=tuple(rows[start : start + BATCH])),
                     "about",
                     load_id,
@@ -209,7 +209,7 @@ class RosterLoader:
             if row is None:
                 return False
             work = Work(self._participant, conn, new_traceparent())
-            opened = work.open_as(Rows, from_json(row.mentors))
+            opened = work.keys.open_as(Rows, from_json(row.mentors))
             rows = () if isinstance(opened, Destroyed) else opened.mentors
             facility = Facility(**{f.name: getattr(row, f.name) for f in fields(Facility)})
             # Since the file was judged a code may have been given to another facility's mentor.

@@ -165,7 +165,7 @@ def _who_could(
 def _why(work: Work, current: Assignment | None) -> Why | None:
     if current is None or current.why is None:
         return None
-    why = work.open_as(Why, from_json(current.why))
+    why = work.keys.open_as(Why, from_json(current.why))
     return why if isinstance(why, Why) else None
 
 

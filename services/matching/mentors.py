@@ -106,7 +106,7 @@ def put_mentors(
         before = current.get(mentor_id)
         profile = None
         if before is not None:
-            profile = work.open_as(MentorRow, from_json(before.profile))
+            profile = work.keys.open_as(MentorRow, from_json(before.profile))
         if profile == row:
             continue
         stored += 1
@@ -123,7 +123,7 @@ def put_mentors(
 def _put(
     work: Work, mentor_id: UUID, row: MentorRow, at: Sequence[UUID], state: str, before: Any
 ) -> None:
-    sealed = work.seal(row, "about", mentor_id, f"mentor/{mentor_id}/profile")
+    sealed = work.keys.seal(row, "about", mentor_id, f"mentor/{mentor_id}/profile")
     values = {
         "code": row.code,
         "facility_ids": list(at),
@@ -152,7 +152,7 @@ def mentor_state_changed(work: Work, mentor_id: UUID, word: str) -> Iterable[Eve
     )
     work.store.eased.update(row.facility_ids)
     work.keys.need([("about", mentor_id)])
-    profile = work.open_as(MentorRow, from_json(row.profile))
+    profile = work.keys.open_as(MentorRow, from_json(row.profile))
     if isinstance(profile, MentorRow):
         caseload = work.store.caseloads([mentor_id]).get(mentor_id, 0)
         yield _changed(work, mentor_id, profile, row.facility_ids, state, caseload)
@@ -167,7 +167,7 @@ def profile_given(event: MentorProfileGiven, work: Work) -> Iterable[Event]:
     if given is None or row is None:
         return
     work.keys.need([("about", event.mentor_id)])
-    before = work.open_as(MentorRow, from_json(row.profile))
+    before = work.keys.open_as(MentorRow, from_json(row.profile))
     if not isinstance(before, MentorRow):
         return
     profile = replace(before, hours=given.hours, capacity=given.capacity, strengths=given.strengths)

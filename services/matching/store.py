@@ -378,7 +378,7 @@ class Store:
     def _take_in(self, rows: Sequence[Any]) -> None:
         self._work.keys.need(("about", row.id) for row in rows)
         for row in rows:
-            about = self._work.open_as(AboutClient, from_json(row.about))
+            about = self._work.keys.open_as(AboutClient, from_json(row.about))
             values = {f.name: getattr(row, f.name) for f in fields(Client) if f.name != "about"}
             client = Client(**values, about=None if isinstance(about, Destroyed) else about)
             self.clients[row.id] = self._before[row.id] = client
@@ -399,7 +399,7 @@ class Store:
     def begin(self, assignment: Assignment, why: Why) -> Assignment:
         """A new offer or assignment, and why it is this one."""
         bound = f"assignment/{assignment.id}/why"
-        sealed = self._work.seal(why, "about", assignment.client_id, bound)
+        sealed = self._work.keys.seal(why, "about", assignment.client_id, bound)
         assignment = replace(assignment, why=to_json(sealed))
         self._active[assignment.client_id] = assignment
         self._new[assignment.id] = assignment
@@ -525,7 +525,9 @@ class Store:
         # Why one of them is chosen is sealed for the client: one look finds all of these keys.
         seekers = [("identity", client_id) for client_id in self.clients]
         self._work.keys.need([*(("about", row.id) for row in rows), *seekers])
-        opened = {row.id: self._work.open_as(MentorRow, from_json(row.profile)) for row in rows}
+        opened = {
+            row.id: self._work.keys.open_as(MentorRow, from_json(row.profile)) for row in rows
+        }
         return {key: profile for key, profile in opened.items() if isinstance(profile, MentorRow)}
 
     def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:
@@ -564,7 +566,9 @@ class Store:
     def _client_row(self, client: Client) -> dict[str, Any]:
         place = ("about", client.id, f"client/{client.id}/about")
         # Whoever is erased may still have their key for a moment.
-        sealed = nothing(*place) if client.about is None else self._work.seal(client.about, *place)
+        sealed = (
+            nothing(*place) if client.about is None else self._work.keys.seal(client.about, *place)
+        )
         row = {f.name: getattr(client, f.name) for f in fields(Client)}
         return row | {"about": to_json(sealed)}
 

@@ -486,7 +486,7 @@ class Store:
         contact = None
         if row.contact is not None:
             content: type[Any] = ContactDetails if row.kind == "client" else MentorContact
-            opened = self._work.open_as(content, from_json(row.contact))
+            opened = self._work.keys.open_as(content, from_json(row.contact))
             contact = None if isinstance(opened, Destroyed) else opened
         return Person(**{name: getattr(row, name) for name in _PERSON}, contact=contact)
 
@@ -499,7 +499,7 @@ class Store:
             row = known or self._conn.execute(_FACILITY, {"id": facility_id}).first()
             if row is None:
                 return None
-            people = self._work.open_as(FacilityPeople, from_json(row.people))
+            people = self._work.keys.open_as(FacilityPeople, from_json(row.people))
             values = {f.name: getattr(row, f.name) for f in fields(Facility) if f.name != "people"}
             self._facilities[facility_id] = Facility(
                 **values, people=None if isinstance(people, Destroyed) else people
@@ -509,7 +509,7 @@ class Store:
     def put_facility(self, facility: Facility) -> None:
         """A facility as it now stands."""
         values = {f.name: getattr(facility, f.name) for f in fields(Facility)}
-        sealed = self._work.seal(
+        sealed = self._work.keys.seal(
             facility.people, "contact", facility.id, f"facility/{facility.id}/people"
         )
         values["people"] = to_json(sealed)
@@ -748,7 +748,7 @@ class Store:
             if person.contact is not None:
                 bound = f"person/{person.id}/contact"
                 row["contact"] = to_json(
-                    self._work.seal(person.contact, "contact", person.id, bound)
+                    self._work.keys.seal(person.contact, "contact", person.id, bound)
                 )
             rows.append(row)
         upsert_many(self._conn, PERSON, rows, "id")

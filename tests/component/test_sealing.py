@@ -104,3 +104,18 @@ def test_what_was_opened_goes_with_the_work_that_opened_it(center: House) -> Non
 
     assert center.rows("notifications", "SELECT id FROM message")
     assert not left
+
+
+def test_what_was_opened_is_sealed_anew_where_it_is_kept(center: House) -> None:
+    center.register(facility="south")
+
+    kept = "SELECT 'person/' || id || '/contact' AS place, contact FROM person"
+    rows = center.rows("notifications", f"{kept} WHERE kind = 'client'")
+    rows += center.rows(
+        "matching", "SELECT 'client/' || id || '/about' AS place, about AS contact FROM client"
+    )
+
+    assert 2 == len(rows)
+    for row in rows:
+        assert row.contact["bound"] == row.place
+        assert row.contact["box"].startswith("own.")
