@@ -354,7 +354,7 @@ def _looker(servers: str) -> KafkaConsumer:
         reconnect_backoff_max_ms=RECONNECT_MS,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        # One record of each partition is enough; the broker never sends less than that.
+        # One record of each partition is enough: the broker sends a batch of one of them at a time.
         max_partition_fetch_bytes=1,
         allow_auto_create_topics=False,
     )
@@ -542,9 +542,10 @@ def _to_the_end(
         if time.monotonic() > heard_at + PATIENCE_SECONDS:
             raise KafkaTimeoutError("the broker went away while it was read")
         for place, group in consumer.poll(timeout_ms=500).items():
-            heard_at = time.monotonic()
             for raw in group:
                 yield _record(raw, topic_id)
+            # Whoever is given them may take as long as they need: the broker has answered.
+            heard_at = time.monotonic()
             if group[-1].offset + 1 >= ends[place]:
                 left.discard(place)
 

@@ -160,6 +160,7 @@ MESSAGE = Table(
     Column("ask_at", _MOMENT),
     Column("asked", Integer, nullable=False, server_default="0"),
     UniqueConstraint("once", "channel"),
+    Index("message_due", "due_at", postgresql_where=text("state = 'planned'")),
     Index(
         "message_next",
         text("is_answer DESC"),

@@ -30,6 +30,11 @@ _HEADER = (
     "code,called,mobile,email,opted_in_at,opted_in_how,time_zone,languages,moud_friendly,"
     "facilities,capacity,hours,route,state\n"
 )
+_OVER = (
+    "SELECT mentor_id FROM assignment JOIN mentor ON mentor.id = mentor_id"
+    " WHERE assignment.state IN ('offered', 'assigned')"
+    " GROUP BY mentor_id, capacity HAVING count(*) > capacity"
+)
 _OFFERS = "SELECT * FROM question WHERE kind = 'offer' AND state <> 'closed'"
 
 
@@ -68,9 +73,11 @@ class Mentors:
             self._threads[-1].start()
 
     def take_everybody(self) -> None:
-        """All else is well again, and nobody has to wait any longer."""
+        """All else is well again, nobody was over capacity, and nobody has to wait any longer."""
         self._healed.set()
-        eventually(lambda: self._tried(lambda: offer_places(self.house, ENOUGH)), seconds=60)
+        self._threads[0].join()
+        eventually(lambda: self._tried(self._is_none_over), otherwise="a mentor is over capacity")
+        eventually(lambda: self._offer(ENOUGH), otherwise="the roster is not taken")
 
     def end(self) -> None:
         """Answer nothing more."""
@@ -81,8 +88,7 @@ class Mentors:
 
     def _widen(self) -> None:
         for part in range(1, PARTS + 1):
-            places = places_at_first(self.coming, part)
-            while not self._tried(lambda n=places: offer_places(self.house, n)):  # type: ignore[misc]
+            while not self._offer(places_at_first(self.coming, part)):
                 if self._healed.wait(ANSWER_EVERY_SECONDS):
                     return
             if self._healed.wait(self.seconds / PARTS):
@@ -99,6 +105,17 @@ class Mentors:
             self.desk.button_pressed(question, Meaning.NO if says_no else Meaning.YES, "email")
             self.declined += says_no
         return True
+
+    def _offer(self, places: int) -> bool:
+        def offer() -> bool:
+            # Whoever waited is placed by this, now and not when the run began.
+            self.house.clock.moment = self.desk.participant.now()
+            return offer_places(self.house, places)
+
+        return self._tried(offer)
+
+    def _is_none_over(self) -> bool:
+        return not self.house.rows("matching", _OVER)
 
     def _tried(self, act: Callable[[], bool]) -> bool:
         try:

@@ -319,9 +319,9 @@ def _run(story: Story, harms: Harms, feed: Feed, mentors: Mentors) -> None:
     finally:
         feed.finish()
     accepted = [str(one.id) for one in feed.accepted]
-    mentors.take_everybody()
     time.sleep(SENDING_SECONDS)
     let_leases_run_out(house)
+    mentors.take_everybody()
     waited = wait_for_quiet(house, len(accepted))
     mentors.end()
     quiet = f"{time.monotonic() - healed:.1f} s (for {', '.join(waited) or 'nothing'})"

@@ -12,7 +12,6 @@ def upgrade() -> None:
     op.execute(
         """
         CREATE INDEX message_next ON message (is_answer DESC, due_at, id)
-            WHERE state = 'planned';
-        DROP INDEX message_due;
+            WHERE state = 'planned'
         """
     )
