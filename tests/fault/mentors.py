@@ -68,15 +68,18 @@ class Mentors:
 
     def start(self) -> None:
         """Begin, in threads of its own."""
-        for act in (self._widen, self._answer):
-            self._threads.append(threading.Thread(target=act, daemon=True))
-            self._threads[-1].start()
+        self._threads = [
+            threading.Thread(target=act, daemon=True) for act in (self._widen, self._answer)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def take_everybody(self) -> None:
         """All else is well again, nobody was over capacity, and nobody has to wait any longer."""
         self._healed.set()
-        self._threads[0].join()
-        eventually(lambda: self._tried(self._is_none_over), otherwise="a mentor is over capacity")
+        widening, _ = self._threads
+        widening.join()
+        assert [] == self.house.rows("matching", _OVER), "a mentor is over capacity"
         eventually(lambda: self._offer(ENOUGH), otherwise="the roster is not taken")
 
     def end(self) -> None:
@@ -87,12 +90,12 @@ class Mentors:
             thread.join()
 
     def _widen(self) -> None:
-        for part in range(1, PARTS + 1):
-            while not self._offer(places_at_first(self.coming, part)):
-                if self._healed.wait(ANSWER_EVERY_SECONDS):
-                    return
+        for part in range(2, PARTS + 1):
             if self._healed.wait(self.seconds / PARTS):
                 return
+            while not self._offer(places_in(part, self.coming)):
+                if self._healed.wait(ANSWER_EVERY_SECONDS):
+                    return
 
     def _answer(self) -> None:
         while not self._ended.wait(ANSWER_EVERY_SECONDS):
@@ -114,9 +117,6 @@ class Mentors:
 
         return self._tried(offer)
 
-    def _is_none_over(self) -> bool:
-        return not self.house.rows("matching", _OVER)
-
     def _tried(self, act: Callable[[], bool]) -> bool:
         try:
             return act()
@@ -126,6 +126,6 @@ class Mentors:
             return False
 
 
-def places_at_first(coming: float, part: int = 1) -> int:
-    """Places of each mentor in this part of a run in which so many clients come."""
+def places_in(part: int, coming: float) -> int:
+    """Places of each mentor in this part of a run, from 1 on, in which so many clients come."""
     return math.ceil(PLACED * coming * part / PARTS / MENTORS)

@@ -42,7 +42,7 @@ from services.notifications.incoming import Desk
 from tests.fault import bundle, ledger, nemesis
 from tests.fault.bundle import Story
 from tests.fault.harm import Harms
-from tests.fault.mentors import Mentors, places_at_first
+from tests.fault.mentors import Mentors, places_in
 from tests.fault.nemesis import ALL_WORKERS, DEAD_AFTER_SECONDS, LINKS, Nemesis
 from tests.fault.proxy import Proxy
 from tests.fault.workers import (
@@ -281,7 +281,7 @@ def test_random_faults_lose_nothing_and_double_nothing(
     settings = stage.engines.settings
     coming = PER_SECOND * seconds
     mentors = Mentors(house=house, desk=desk, coming=coming, seconds=seconds)
-    few = places_at_first(coming)
+    few = places_in(1, coming)
     with running_workers(settings, house, tmp_path, stage.ways, places=few) as workers:
         for name in SERVICES:
             workers.wait_until_ready(name)

@@ -271,7 +271,7 @@ def let_leases_run_out(house: House) -> set[UUID]:
 
 
 #: Who has a mentor; who declined or let an offer run out has none.
-PLACED = "SELECT count(*) FROM assignment WHERE state = 'assigned'"
+WITH_MENTOR = "SELECT count(*) FROM assignment WHERE state = 'assigned'"
 
 
 def wait_for_quiet(house: House, accepted: int) -> list[str]:
@@ -283,7 +283,7 @@ def wait_for_quiet(house: House, accepted: int) -> list[str]:
     waited: defaultdict[str, float] = defaultdict(float)
     while True:
         busy = {name: in_flight(house, name) for name in SERVICES}
-        placed = count(house, "matching", PLACED)
+        placed = count(house, "matching", WITH_MENTOR)
         told = count(house, "intake", "SELECT count(*) FROM discharge WHERE state = 'assigned'")
         if not any(busy.values()) and placed == told == accepted:
             longest = sorted(waited, key=lambda what: -waited[what])[:3]
