@@ -30,11 +30,12 @@ from messaging.kafka import (
 )
 from messaging.relay import Relay
 from messaging.replays import Replaying
-from messaging.sealing import Keyring, MasterKeys, SearchTokens
+from messaging.sealing import Keyring, SearchTokens
 from messaging.shredding import Shredding
 from messaging.subscriber import Subscriber
 from messaging.timer_loop import TimerLoop
 from messaging.work import Handler, Participant, Work
+from messaging.wrapping import MasterKeys
 
 
 @dataclass(frozen=True, kw_only=True)

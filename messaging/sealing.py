@@ -1,9 +1,8 @@
 """Seal what names a person: one key pair per (person, purpose), opened by one service alone.
 
 A person's public half seals, so every service can write to a purpose; the private half is
-wrapped by the purpose's master key, whose own private half only one service holds. Sealing is
-HPKE (RFC 9180): X25519, HKDF-SHA256, AES-256-GCM; ``info`` binds a value to where it belongs.
-What a service seals for itself needs no pair: a key derived from the private half does it.
+wrapped for the one service that opens it. Sealing is HPKE; ``info`` binds a value to where it
+belongs. What a service seals for itself needs no pair: a key derived from the private half does it.
 """
 
 from __future__ import annotations
@@ -24,19 +23,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Engine, TextClause, text
 
 from contracts.sealed import ERASED, PURPOSES, Destroyed, Sealed
 from contracts.wire import load, written
 from messaging.points import reached
+from messaging.wrapping import HPKE, NONCE_BYTES, VERSION, MasterKeys, Wrapping
 
-_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-_VERSION = 1
 #: Begins what a service sealed for itself; base64, which HPKE's boxes are, has no dot.
 _OWN = "own."
-_NONCE_BYTES = 12
 #: What was opened is in memory for so long at most, whatever is destroyed elsewhere meanwhile.
 FORGET_AFTER_SECONDS = 600.0
 Content = TypeVar("Content")
@@ -48,14 +44,6 @@ class KeyAbsent(Exception):
 
 class NotOurs(Exception):
     """A sealed value was altered, or moved from where it belongs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MasterKeys:
-    """Raw X25519 halves by purpose: every public one, and the private ones a service may hold."""
-
-    public: Mapping[str, bytes]
-    private: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +63,7 @@ class _Private(NamedTuple):
     own: bytes
 
     def seal(self, plain: bytes, info: bytes) -> str:
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = os.urandom(NONCE_BYTES)
         return (
             _OWN + base64.b64encode(nonce + AESGCM(self.own).encrypt(nonce, plain, info)).decode()
         )
@@ -83,9 +71,9 @@ class _Private(NamedTuple):
     def open(self, box: str, info: bytes) -> bytes:
         if not box.startswith(_OWN):
             half = X25519PrivateKey.from_private_bytes(self.half)
-            return _SUITE.decrypt(base64.b64decode(box), half, info)
+            return HPKE.decrypt(base64.b64decode(box), half, info)
         own = base64.b64decode(box.removeprefix(_OWN))
-        return AESGCM(self.own).decrypt(own[:_NONCE_BYTES], own[_NONCE_BYTES:], info)
+        return AESGCM(self.own).decrypt(own[:NONCE_BYTES], own[NONCE_BYTES:], info)
 
 
 class Keyring:
@@ -94,14 +82,7 @@ class Keyring:
     def __init__(self, engine: Engine, master: MasterKeys) -> None:
         # One statement needs no transaction around it, which would be two round trips more.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._public = {
-            purpose: X25519PublicKey.from_public_bytes(raw)
-            for purpose, raw in master.public.items()
-        }
-        self._private = {
-            purpose: X25519PrivateKey.from_private_bytes(raw)
-            for purpose, raw in master.private.items()
-        }
+        self._wrapping = Wrapping(master)
         self.unwrapped = lru_cache(maxsize=20_000)(self._unwrapped)
         #: What was opened, by its key's wrapped form: a look at the keys precedes every use.
         self.opened = lru_cache(maxsize=20_000)(self._open)
@@ -111,7 +92,7 @@ class Keyring:
     @property
     def opens(self) -> frozenset[str]:
         """The purposes that this service can open."""
-        return frozenset(self._private)
+        return self._wrapping.opens
 
     def make(self, persons: Iterable[UUID]) -> dict[tuple[str, UUID], _Key]:
         """Make every purpose's key for these persons, committed before this returns.
@@ -119,7 +100,7 @@ class Keyring:
         Who has keys already keeps them; what is returned counts only for persons who had none.
         """
         people = list(persons)
-        made: dict[str, Any] = {"persons": people, "versions": [_VERSION] * len(people)}
+        made: dict[str, Any] = {"persons": people, "versions": [VERSION] * len(people)}
         keys: dict[tuple[str, UUID], _Key] = {}
         for purpose in PURPOSES:
             rows = [self._fresh(purpose, person) for person in people]
@@ -148,6 +129,7 @@ class Keyring:
         """Keep nothing of what was opened."""
         self.unwrapped.cache_clear()
         self.opened.cache_clear()
+        self._wrapping.forget()
         self.remembers_since = time.monotonic()
 
     def close(self) -> None:
@@ -162,7 +144,7 @@ class Keyring:
 
     def fetch(self, wanted: Mapping[str, Iterable[UUID]]) -> dict[tuple[str, UUID], _Key]:
         """Read keys by purpose and person in one statement; wrapped only what may be opened."""
-        given: dict[str, Any] = {"version": _VERSION}
+        given: dict[str, Any] = {"version": VERSION}
         given |= {purpose: list(persons) for purpose, persons in wanted.items()}
         reading = _reading(tuple(wanted), self.opens.intersection(wanted))
         with self._engine.connect() as conn:
@@ -176,13 +158,12 @@ class Keyring:
 
     def _fresh(self, purpose: str, person: UUID) -> tuple[bytes, bytes]:
         key = X25519PrivateKey.generate()
-        public = self._public[purpose]
-        wrapped = _SUITE.encrypt(key.private_bytes_raw(), public, _wrap_info(purpose, person))
+        wrapped = self._wrapping.wrap(purpose, person, key.private_bytes_raw())
         return key.public_key().public_bytes_raw(), wrapped
 
     def _unwrapped(self, purpose: str, person: UUID, wrapped: bytes) -> _Private:
         """A person's private half; remembered by its wrapped form, which destruction removes."""
-        half = _SUITE.decrypt(wrapped, self._private[purpose], _wrap_info(purpose, person))
+        half = self._wrapping.unwrap(purpose, person, wrapped)
         own = HKDF(SHA256(), 32, salt=None, info=_own_info(purpose, person)).derive(half)
         return _Private(half, own)
 
@@ -224,8 +205,8 @@ class KeyView:
             box = self._keyring.unwrapped(purpose, person, key.wrapped).seal(written(value), info)
         elif not key.destroyed:
             public = X25519PublicKey.from_public_bytes(key.public)
-            box = base64.b64encode(_SUITE.encrypt(written(value), public, info)).decode()
-        return Sealed(purpose=purpose, person=person, version=_VERSION, bound=bound, box=box)
+            box = base64.b64encode(HPKE.encrypt(written(value), public, info)).decode()
+        return Sealed(purpose=purpose, person=person, version=VERSION, bound=bound, box=box)
 
     def open_as(self, content: type[Content], sealed: Sealed) -> Content | Destroyed:
         """The frozen dataclass or the text inside, or ``Destroyed``.
@@ -291,7 +272,7 @@ class SearchTokens:
 
 def nothing(purpose: str, person: UUID, bound: str) -> Sealed:
     """What is left of a value that is gone: it opens as one whose key is destroyed."""
-    return Sealed(purpose=purpose, person=person, version=_VERSION, bound=bound, box="")
+    return Sealed(purpose=purpose, person=person, version=VERSION, bound=bound, box="")
 
 
 def to_json(sealed: Sealed) -> dict[str, Any]:
@@ -331,12 +312,8 @@ def _reading(purposes: tuple[str, ...], opened: frozenset[str]) -> TextClause:
 
 
 def _info(purpose: str, person: UUID, bound: str) -> bytes:
-    return f"{purpose}|{person}|{_VERSION}|{bound}".encode()
-
-
-def _wrap_info(purpose: str, person: UUID) -> bytes:
-    return f"wrap|{purpose}|{person}|{_VERSION}".encode()
+    return f"{purpose}|{person}|{VERSION}|{bound}".encode()
 
 
 def _own_info(purpose: str, person: UUID) -> bytes:
-    return f"own|{purpose}|{person}|{_VERSION}".encode()
+    return f"own|{purpose}|{person}|{VERSION}".encode()

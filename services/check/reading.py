@@ -15,7 +15,8 @@ from contracts.intake import ContactDetails
 from contracts.matching import MentorContact
 from contracts.sealed import PURPOSES, Destroyed
 from hosting.settings import ServiceSettings, SettingsError, read
-from messaging.sealing import KeyAbsent, Keyring, MasterKeys, NotOurs, from_json
+from messaging.sealing import KeyAbsent, Keyring, NotOurs, from_json
+from messaging.wrapping import MasterKeys
 from services.check import records, tables
 from services.check.evidence import CLOCKS_APART, SERVICES, Applied, Evidence, Row, Said, Waiting
 from services.check.shapes import read_event

@@ -26,7 +26,8 @@ from contracts.topics import TOPICS
 from deploy.local.demo import next_morning
 from deploy.local.engines import postgres_of
 from messaging.kafka import read_to_the_end
-from messaging.sealing import Keyring, MasterKeys, from_json
+from messaging.sealing import Keyring, from_json
+from messaging.wrapping import MasterKeys
 from services.intake.bodies import Consents, DischargeBody, Name
 from services.matching.roster import MentorRow
 from tests.house import a_discharge

@@ -1,0 +1,80 @@
+"""Wrap persons' private halves for the service that may open their purpose, and for nobody else.
+
+A purpose's master key is an X25519 pair whose private half only that service holds. Sealing to it
+is HPKE (RFC 9180): X25519, HKDF-SHA256, AES-256-GCM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+
+HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+#: The only version of keys and of what is sealed by them.
+VERSION = 1
+NONCE_BYTES = 12
+#: What HPKE makes of 32 bytes: the sender's public half, as many bytes as there were, and a tag.
+_SEALED_BYTES = 32 + 32 + 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class MasterKeys:
+    """Raw X25519 halves by purpose: every public one, and the private ones a service may hold."""
+
+    public: Mapping[str, bytes]
+    private: Mapping[str, bytes]
+
+
+class Wrapping:
+    """What wraps the halves of every purpose, and unwraps those that a service may open."""
+
+    def __init__(self, master: MasterKeys) -> None:
+        self._public = {
+            purpose: X25519PublicKey.from_public_bytes(raw)
+            for purpose, raw in master.public.items()
+        }
+        self._private = {
+            purpose: X25519PrivateKey.from_private_bytes(raw)
+            for purpose, raw in master.private.items()
+        }
+        #: The secrets under which halves are wrapped, by their sealed form.
+        self._secret = lru_cache(maxsize=4_096)(self._opened)
+
+    @property
+    def opens(self) -> frozenset[str]:
+        """The purposes that this service can open."""
+        return frozenset(self._private)
+
+    def wrap(self, purpose: str, person: UUID, half: bytes) -> bytes:
+        """A private half as the database keeps it."""
+        return HPKE.encrypt(half, self._public[purpose], _half_info(purpose, person))
+
+    def unwrap(self, purpose: str, person: UUID, wrapped: bytes) -> bytes:
+        """The private half; raises ``InvalidTag`` for what was altered or is another person's."""
+        info = _half_info(purpose, person)
+        sealed, rest = wrapped[:_SEALED_BYTES], wrapped[_SEALED_BYTES:]
+        if not rest:
+            return HPKE.decrypt(sealed, self._private[purpose], info)
+        secret = AESGCM(self._secret(purpose, sealed))
+        return secret.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], info)
+
+    def forget(self) -> None:
+        """Keep no secret."""
+        self._secret.cache_clear()
+
+    def _opened(self, purpose: str, sealed: bytes) -> bytes:
+        return HPKE.decrypt(sealed, self._private[purpose], _secret_info(purpose))
+
+
+def _half_info(purpose: str, person: UUID) -> bytes:
+    return f"wrap|{purpose}|{person}|{VERSION}".encode()
+
+
+def _secret_info(purpose: str) -> bytes:
+    return f"wrap|{purpose}|{VERSION}".encode()
