@@ -126,12 +126,11 @@ def store(
     now = at or datetime.now(UTC)
     for first in range(0, count, PAGE):
         clients = [uuid4() for _ in range(min(PAGE, count - first))]
-        participant.keyring.make(clients)
 
         def command(
             work: Work, clients: list[UUID] = clients, first: int = first
         ) -> Iterator[Event]:
-            work.keys.need((p, c) for p in ("about", "contact") for c in clients)
+            work.keys.make(*clients)
             for number, client in enumerate(clients):
                 given = {"client_id": client, "wording": "text-1", "given_at": now}
                 yield ConsentGiven(**given, channel=channel)

@@ -43,7 +43,8 @@ class Sealed:
 
     ``bound`` says where the value belongs (an event's id, type and field, or a table's row and
     column); it is part of what is authenticated, so that a value moved elsewhere does not open.
-    ``box`` is base64 of the HPKE ciphertext, or ``own.`` and what its service sealed for itself.
+    ``box`` is base64 of the HPKE ciphertext, or ``own.`` and what was sealed without a pair, by the
+    service that opens it or by whoever had just made the key.
     """
 
     purpose: str

@@ -2,7 +2,8 @@
 
 A person's public half seals, so every service can write to a purpose; the private half is
 wrapped for the one service that opens it. Sealing is HPKE; ``info`` binds a value to where it
-belongs. What a service seals for itself needs no pair: a key derived from the private half does it.
+belongs. Who knows the private half, having opened it or just made it, needs no pair: a key derived
+from it seals.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from contracts.wire import load, written
 from messaging.points import reached
 from messaging.wrapping import HPKE, NONCE_BYTES, VERSION, MasterKeys, Wrapping
 
-#: Begins what a service sealed for itself; base64, which HPKE's boxes are, has no dot.
+#: Begins what was sealed without a pair; base64, which HPKE's boxes are, has no dot.
 _OWN = "own."
 #: What was opened is in memory for so long at most, whatever is destroyed elsewhere meanwhile.
 FORGET_AFTER_SECONDS = 600.0
@@ -51,10 +52,12 @@ class _Key:
     public: bytes
     wrapped: bytes | None
     destroyed: bool
+    #: What whoever has just made it seals by.
+    made: _Private | None = None
 
 
 class _Private(NamedTuple):
-    """A person's private half, and the key by which whoever opens it seals for themselves.
+    """A person's private half, and the key by which whoever knows it seals.
 
     Thousands are remembered, so they are kept raw: a cipher made of one takes 2.4 KB and 1.4 us.
     """
@@ -97,22 +100,21 @@ class Keyring:
     def make(self, persons: Iterable[UUID]) -> dict[tuple[str, UUID], _Key]:
         """Make every purpose's key for these persons, committed before this returns.
 
-        Who has keys already keeps them; what is returned counts only for persons who had none.
+        Who has keys already keeps them: what is returned is of those who had none.
         """
-        people = list(persons)
+        self._forget_in_time()
+        people = list(dict.fromkeys(persons))
         made: dict[str, Any] = {"persons": people, "versions": [VERSION] * len(people)}
         keys: dict[tuple[str, UUID], _Key] = {}
         for purpose in PURPOSES:
-            rows = [self._fresh(purpose, person) for person in people]
-            made[f"publics_{purpose}"] = [public for public, _ in rows]
-            made[f"wraps_{purpose}"] = [wrapped for _, wrapped in rows]
-            for person, (public, wrapped) in zip(people, rows, strict=True):
-                own = wrapped if purpose in self.opens else None
-                keys[purpose, person] = _Key(public=public, wrapped=own, destroyed=False)
+            fresh = [self._fresh(purpose, person) for person in people]
+            made[f"publics_{purpose}"] = [key.public for key, _ in fresh]
+            made[f"wraps_{purpose}"] = [wrapped for _, wrapped in fresh]
+            keys |= {(purpose, one): key for one, (key, _) in zip(people, fresh, strict=True)}
         with self._engine.connect() as conn:
-            conn.execute(_MAKE, made)
+            new = set(conn.execute(_MAKE, made).scalars())
         reached("keys.made")
-        return keys
+        return {place: key for place, key in keys.items() if place[1] in new}
 
     def destroy(self, persons: Iterable[UUID]) -> int:
         """Destroy these persons' keys but for ``record``, for good; how many were there still.
@@ -138,8 +140,7 @@ class Keyring:
 
     def view(self) -> KeyView:
         """The keys as they stand now: a fresh look for each piece of work."""
-        if time.monotonic() - self.remembers_since > FORGET_AFTER_SECONDS:
-            self.forget()
+        self._forget_in_time()
         return KeyView(self)
 
     def fetch(self, wanted: Mapping[str, Iterable[UUID]]) -> dict[tuple[str, UUID], _Key]:
@@ -156,16 +157,26 @@ class Keyring:
                 for row in rows
             }
 
-    def _fresh(self, purpose: str, person: UUID) -> tuple[bytes, bytes]:
-        key = X25519PrivateKey.generate()
-        wrapped = self._wrapping.wrap(purpose, person, key.private_bytes_raw())
-        return key.public_key().public_bytes_raw(), wrapped
+    def _forget_in_time(self) -> None:
+        if time.monotonic() - self.remembers_since > FORGET_AFTER_SECONDS:
+            self.forget()
+
+    def _fresh(self, purpose: str, person: UUID) -> tuple[_Key, bytes]:
+        """A new key, as its maker may use it, and its wrapped half."""
+        pair = X25519PrivateKey.generate()
+        half = pair.private_bytes_raw()
+        wrapped = self._wrapping.wrap(purpose, person, half)
+        key = _Key(
+            public=pair.public_key().public_bytes_raw(),
+            wrapped=wrapped if purpose in self.opens else None,
+            destroyed=False,
+            made=_known(purpose, person, half),
+        )
+        return key, wrapped
 
     def _unwrapped(self, purpose: str, person: UUID, wrapped: bytes) -> _Private:
         """A person's private half; remembered by its wrapped form, which destruction removes."""
-        half = self._wrapping.unwrap(purpose, person, wrapped)
-        own = HKDF(SHA256(), 32, salt=None, info=_own_info(purpose, person)).derive(half)
-        return _Private(half, own)
+        return _known(purpose, person, self._wrapping.unwrap(purpose, person, wrapped))
 
     def _open(self, content: type[Any], wrapped: bytes, sealed: Sealed) -> Any:
         private = self.unwrapped(sealed.purpose, sealed.person, wrapped)
@@ -193,15 +204,17 @@ class KeyView:
         if missing:
             self._keys |= self._keyring.fetch(missing)
 
-    def make(self, person: UUID) -> None:
-        """Make the keys of somebody of whom nobody knows yet; they need not be read."""
-        self._keys |= self._keyring.make([person])
+    def make(self, *persons: UUID) -> None:
+        """Make the keys of people of whom nobody knows yet; they need not be read."""
+        self._keys |= self._keyring.make(persons)
 
     def seal(self, value: Any, purpose: str, person: UUID, bound: str) -> Sealed:
         """Seal a dataclass or what is JSON-able; nothing is kept where the key is destroyed."""
         key = self._key(purpose, person)
         box, info = "", _info(purpose, person, bound)
-        if key.wrapped is not None:
+        if key.made is not None:
+            box = key.made.seal(written(value), info)
+        elif key.wrapped is not None:
             box = self._keyring.unwrapped(purpose, person, key.wrapped).seal(written(value), info)
         elif not key.destroyed:
             public = X25519PublicKey.from_public_bytes(key.public)
@@ -236,10 +249,10 @@ _MAKE = text(
         f"made_{purpose} AS (INSERT INTO key_{purpose} (person, version, public, wrapped)"
         " SELECT * FROM unnest(CAST(:persons AS uuid[]), CAST(:versions AS int[]),"
         f" CAST(:publics_{purpose} AS bytea[]), CAST(:wraps_{purpose} AS bytea[]))"
-        " ON CONFLICT DO NOTHING)"
+        " ON CONFLICT DO NOTHING RETURNING person)"
         for purpose in PURPOSES
     )
-    + " SELECT 1"
+    + f" SELECT person FROM made_{PURPOSES[0]}"
 )
 
 
@@ -262,12 +275,14 @@ class SearchTokens:
     """Keyed tokens that stand beside sealed values, so that equals can be found."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        # To begin with a key takes twice as long as to go on from where one began.
+        self._begun = hmac.new(key, digestmod="sha256")
 
     def token(self, kind: str, *parts: str) -> str:
         """The token of a value; kinds keep equal values of different fields apart."""
-        said = _SAID.encode([kind, *parts]).encode()
-        return hmac.digest(self._key, said, "sha256").hex()
+        begun = self._begun.copy()
+        begun.update(_SAID.encode([kind, *parts]).encode())
+        return begun.hexdigest()
 
 
 def nothing(purpose: str, person: UUID, bound: str) -> Sealed:
@@ -315,5 +330,6 @@ def _info(purpose: str, person: UUID, bound: str) -> bytes:
     return f"{purpose}|{person}|{VERSION}|{bound}".encode()
 
 
-def _own_info(purpose: str, person: UUID) -> bytes:
-    return f"own|{purpose}|{person}|{VERSION}".encode()
+def _known(purpose: str, person: UUID, half: bytes) -> _Private:
+    info = f"own|{purpose}|{person}|{VERSION}".encode()
+    return _Private(half, HKDF(SHA256(), 32, salt=None, info=info).derive(half))

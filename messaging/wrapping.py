@@ -1,11 +1,14 @@
 """Wrap persons' private halves for the service that may open their purpose, and for nobody else.
 
 A purpose's master key is an X25519 pair whose private half only that service holds. Sealing to it
-is HPKE (RFC 9180): X25519, HKDF-SHA256, AES-256-GCM.
+is HPKE (RFC 9180): X25519, HKDF-SHA256, AES-256-GCM. It seals a secret, under which the halves of
+whoever is made until that is forgotten are wrapped by AES-256-GCM: who opened the one opens all of
+them, and neither side multiplies on the curve for each.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,6 +48,8 @@ class Wrapping:
         }
         #: The secrets under which halves are wrapped, by their sealed form.
         self._secret = lru_cache(maxsize=4_096)(self._opened)
+        #: By purpose, the sealed form and the cipher of what wraps at present.
+        self._wraps = lru_cache(maxsize=None)(self._drawn)
 
     @property
     def opens(self) -> frozenset[str]:
@@ -53,20 +58,28 @@ class Wrapping:
 
     def wrap(self, purpose: str, person: UUID, half: bytes) -> bytes:
         """A private half as the database keeps it."""
-        return HPKE.encrypt(half, self._public[purpose], _half_info(purpose, person))
+        sealed, secret = self._wraps(purpose)
+        nonce = os.urandom(NONCE_BYTES)
+        return sealed + nonce + secret.encrypt(nonce, half, _half_info(purpose, person))
 
     def unwrap(self, purpose: str, person: UUID, wrapped: bytes) -> bytes:
         """The private half; raises ``InvalidTag`` for what was altered or is another person's."""
         info = _half_info(purpose, person)
         sealed, rest = wrapped[:_SEALED_BYTES], wrapped[_SEALED_BYTES:]
         if not rest:
+            # Until 2026-11-30 each was sealed to the master key by itself.
             return HPKE.decrypt(sealed, self._private[purpose], info)
         secret = AESGCM(self._secret(purpose, sealed))
         return secret.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], info)
 
     def forget(self) -> None:
-        """Keep no secret."""
+        """Keep no secret; whoever is made from now on is wrapped under another one."""
         self._secret.cache_clear()
+        self._wraps.cache_clear()
+
+    def _drawn(self, purpose: str) -> tuple[bytes, AESGCM]:
+        secret = AESGCM.generate_key(256)
+        return HPKE.encrypt(secret, self._public[purpose], _secret_info(purpose)), AESGCM(secret)
 
     def _opened(self, purpose: str, sealed: bytes) -> bytes:
         return HPKE.decrypt(sealed, self._private[purpose], _secret_info(purpose))

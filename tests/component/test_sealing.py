@@ -87,6 +87,59 @@ def test_it_is_gone_with_its_key(house: House, person: UUID, sealed: Sealed) -> 
     assert _view(house).open_as(str, sealed) == Destroyed()
 
 
+def test_who_has_just_made_a_key_seals_without_a_pair_and_opens_nothing(house: House) -> None:
+    maker, somebody = house.intake.keyring.view(), uuid4()
+    maker.make(somebody)
+
+    sealed = maker.seal(WORDS, "contact", somebody, BOUND)
+
+    assert sealed.box.startswith("own.")
+    assert _view(house).open_as(str, sealed) == WORDS
+    assert is_sealed(to_json(sealed), "contact", somebody, BOUND)
+    for view in (maker, house.intake.keyring.view(), house.matching.keyring.view()):
+        with pytest.raises(NotOurs):
+            view.open_as(str, sealed)
+    house.intake.keyring.destroy([somebody])
+    assert _view(house).open_as(str, sealed) == Destroyed()
+
+
+def test_who_has_keys_keeps_them(house: House, person: UUID) -> None:
+    maker, somebody = house.intake.keyring.view(), uuid4()
+
+    maker.make(person, somebody, somebody)
+
+    for one in (person, somebody):
+        sealed = maker.seal(WORDS, "contact", one, BOUND)
+        assert _view(house).open_as(str, sealed) == WORDS
+
+
+def test_nobody_is_wrapped_under_a_secret_for_longer_than_anything_is_remembered(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def secrets(*persons: UUID) -> set[bytes]:
+        kept = house.notifications.keyring.fetch({"contact": persons})
+        return {key.wrapped[:80] for key in kept.values() if key.wrapped}
+
+    one, another, later = (uuid4() for _ in range(3))
+    house.intake.keyring.make([one])
+    house.intake.keyring.make([another])
+    monkeypatch.setattr("messaging.sealing.FORGET_AFTER_SECONDS", 0)
+    house.intake.keyring.make([later])
+
+    assert len(secrets(one, another)) == 1
+    assert len(secrets(one, later)) == 2
+
+
+def test_what_intake_says_first_of_a_client_needs_no_pair(center: House) -> None:
+    center.register(facility="south")
+
+    said = "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM outbox"
+    [row] = center.rows("intake", f"{said} WHERE type = 'ClientDischarged'")
+
+    assert row.body["about"]["box"].startswith("own.")
+    assert row.body["contact"]["box"].startswith("own.")
+
+
 def test_the_same_words_never_look_the_same(house: House, person: UUID) -> None:
     for sealed_by in SEALED_BY:
         assert sealed_by(house, person).box != sealed_by(house, person).box

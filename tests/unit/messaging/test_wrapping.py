@@ -9,15 +9,16 @@ from uuid import UUID, uuid4
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from messaging.wrapping import HPKE, NONCE_BYTES, MasterKeys, Wrapping
+from messaging.wrapping import HPKE, MasterKeys, Wrapping
 
 PURPOSES = ("about", "contact")
 MASTERS = {purpose: X25519PrivateKey.generate() for purpose in PURPOSES}
 PUBLIC = {purpose: key.public_key().public_bytes_raw() for purpose, key in MASTERS.items()}
 PRIVATE = {purpose: key.private_bytes_raw() for purpose, key in MASTERS.items()}
 HALF = os.urandom(32)
+#: How much of what wraps a half is the sealed secret.
+SECRET_BYTES = 80
 SOMEBODY = uuid4()
 
 
@@ -27,10 +28,7 @@ def _each_by_itself(purpose: str, person: UUID) -> bytes:
 
 
 def _under_a_secret(purpose: str, person: UUID) -> bytes:
-    secret, nonce = AESGCM.generate_key(256), os.urandom(NONCE_BYTES)
-    sealed = HPKE.encrypt(secret, MASTERS[purpose].public_key(), f"wrap|{purpose}|1".encode())
-    info = f"wrap|{purpose}|{person}|1".encode()
-    return sealed + nonce + AESGCM(secret).encrypt(nonce, HALF, info)
+    return Wrapping(MasterKeys(public=PUBLIC, private={})).wrap(purpose, person, HALF)
 
 
 Way = Callable[[str, UUID], bytes]
@@ -72,3 +70,14 @@ def test_it_opens_as_whose_it_is_and_as_it_was(opener: Wrapping, wrap: Way) -> N
         altered = wrapped[:at] + bytes([wrapped[at] ^ 1]) + wrapped[at + 1 :]
         with pytest.raises(InvalidTag):
             opener.unwrap("contact", SOMEBODY, altered)
+
+
+def test_what_was_forgotten_wraps_nobody_else(opener: Wrapping) -> None:
+    maker = Wrapping(MasterKeys(public=PUBLIC, private={}))
+    one, another = (maker.wrap("contact", SOMEBODY, HALF) for _ in range(2))
+    maker.forget()
+    later = maker.wrap("contact", SOMEBODY, HALF)
+
+    assert one[:SECRET_BYTES] == another[:SECRET_BYTES] != later[:SECRET_BYTES]
+    assert len({one, another, later}) == 3
+    assert {opener.unwrap("contact", SOMEBODY, each) for each in (one, another, later)} == {HALF}
