@@ -50,10 +50,10 @@ def notice(participant: Participant, topic_id: UUID, read_back: ReadBack) -> lis
         # Workers that start together notice one after the other.
         epoch = conn.execute(select(EPOCH).with_for_update()).one()
         here = conn.execute(HERE).one()
-        begin = _begin(conn, epoch, topic_id)
+        is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
+        begin = _begin(conn, epoch, topic_id, is_another=is_another)
         found = _look(conn, read_back(begin))
         lost[:] = sorted(found.lost)
-        is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
         if lost or is_another:
             # Rows are locked before the table is, as by everybody who is saying something.
             work.store.load([parking.parked(work, key, LOST) for key in lost])
@@ -78,7 +78,9 @@ def notice(participant: Participant, topic_id: UUID, read_back: ReadBack) -> lis
     return lost
 
 
-def _begin(conn: Connection, epoch: Row[Any], topic_id: UUID) -> dict[int, int]:
+def _begin(
+    conn: Connection, epoch: Row[Any], topic_id: UUID, *, is_another: bool
+) -> dict[int, int]:
     """Behind what was read back or published, in a topic that has been the same since then.
 
     A place in one that is gone says nothing of what lies in another, which may be longer.
@@ -86,6 +88,10 @@ def _begin(conn: Connection, epoch: Row[Any], topic_id: UUID) -> dict[int, int]:
     if epoch.topic_id not in (None, topic_id):
         return {}
     begin = {int(number): offset for number, offset in epoch.read_back.items()}
+    if is_another:
+        # It may have been backed up after its topic was gone and before the relay had noticed:
+        # what it has published last then lies in the one before.
+        return begin
     for row in conn.execute(LAST_PUBLISHED):
         begin[row.partition] = max(begin.get(row.partition, 0), row.last + 1)
     return begin

@@ -95,9 +95,37 @@ def test_what_was_lost_is_found_in_a_topic_that_was_made_anew(center: House) -> 
     assert [] == center.notice_restore("matching")
 
 
+def test_what_was_lost_is_not_hidden_by_places_in_a_topic_that_is_gone(center: House) -> None:
+    """A worker began with an empty one, and a backup was taken before its relay had looked."""
+    center.register(facility="south", record_number="R-1")
+    center.notice_restore("matching")
+    topic = TOPICS["matching"].name
+    logs = [center.broker.log((topic, number)) for number in range(center.broker.partitions)]
+    lay = [list(log) for log in logs]
+    for log in logs:
+        log.clear()
+    center.broker._ids[topic] = uuid4()
+    center.notice_restore("matching")
+    earlier = keep(center.settings)
+    for log, records in zip(logs, lay, strict=True):
+        log.extend(records)
+    lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
+
+    _go_back(center, "matching", earlier)
+    _turn_around(center, topic)
+    _becomes_another(center, "matching")
+
+    [row] = center.rows("intake", "SELECT client_id FROM discharge WHERE id = :id", id=lost["id"])
+    assert row.client_id in center.notice_restore("matching")
+
+
 def _make_anew(center: House, topic: str) -> None:
     """The topic is another one, and what was said last lies in it first."""
     center.broker._ids[topic] = uuid4()
+    _turn_around(center, topic)
+
+
+def _turn_around(center: House, topic: str) -> None:
     for number in range(center.broker.partitions):
         log = center.broker.log((topic, number))
         log[:] = [replace(record, offset=at) for at, record in enumerate(reversed(log))]
