@@ -345,19 +345,26 @@ class KafkaBacklog:
         }
 
 
-def _looker(servers: str) -> KafkaConsumer:
-    """A consumer of no group that reads a record here and there."""
+def _alone(servers: str, *, timeout_ms: int, **more: Any) -> KafkaConsumer:
+    """A consumer of no group, by which no topic comes into being."""
     return KafkaConsumer(
         bootstrap_servers=servers.split(","),
         api_version=API_VERSION,
-        request_timeout_ms=5_000,
+        request_timeout_ms=timeout_ms,
         reconnect_backoff_max_ms=RECONNECT_MS,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        # One record of each partition is enough: the broker sends a batch of one of them at a time.
-        max_partition_fetch_bytes=1,
         allow_auto_create_topics=False,
+        **more,
     )
+
+
+def _looker(servers: str) -> KafkaConsumer:
+    """One that reads a record here and there.
+
+    One of each partition is enough: the broker sends a batch of one of them at a time.
+    """
+    return _alone(servers, timeout_ms=5_000, max_partition_fetch_bytes=1)
 
 
 def _oldest_at(consumer: KafkaConsumer, behind: Mapping[TopicPartition, int]) -> float:
@@ -507,14 +514,7 @@ def read_to_the_end(servers: str, topic: Topic, begin: Mapping[int, int]) -> Ite
     Raises ``Unavailable`` while the broker is away.
     """
     [topic_id] = topic_ids(servers, [topic.name]).values()
-    consumer = KafkaConsumer(
-        bootstrap_servers=servers.split(","),
-        api_version=API_VERSION,
-        request_timeout_ms=10_000,
-        reconnect_backoff_max_ms=RECONNECT_MS,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
+    consumer = _alone(servers, timeout_ms=10_000)
     try:
         yield from _to_the_end(consumer, topic, topic_id, begin)
     except KafkaError as error:

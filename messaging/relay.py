@@ -47,6 +47,8 @@ class Relay:
     """
 
     name = "relay"
+    #: What this session knows of what was published.
+    _published: Published
 
     def __init__(
         self, service: str, engine: Engine, producer: Producer, *, beats: bool = False
@@ -62,7 +64,6 @@ class Relay:
         self._engine = engine
         self._producer = producer
         self._conn: Connection | None = None
-        self._published = Published(self._at)
 
     def step(self) -> bool:
         """Publish one batch; True when there may be more."""
