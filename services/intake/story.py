@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from marshmallow import ValidationError
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Connection, and_, or_, select
 
 from contracts.intake import FacilityPeople
 from contracts.matching import MentorName, Why
 from contracts.sealed import Destroyed
 from messaging.rows import among
-from messaging.sealing import KeyAbsent, NotOurs, from_json
+from messaging.sealing import KeyAbsent, KeyView, NotOurs, from_json
 from messaging.tables import OUTBOX
 from messaging.work import Participant, Work, new_traceparent
 from services.intake.domain import HOLDS, TASKS, Details, Person
@@ -46,9 +46,8 @@ def discharge_story(
         ).first()
         if row is None:
             return None
-        work = Work(participant, conn, new_traceparent())
-        work.keys.need([("identity", row.client_id)])
-        details = work.keys.open_as(Details, from_json(row.details))
+        keys = participant.keyring.view()
+        details = keys.open_as(Details, from_json(row.details))
         held = details.held if isinstance(details, Details) and row.state == "held" else ()
         steps = conn.execute(
             select(STEP)
@@ -63,7 +62,7 @@ def discharge_story(
             "closed_because": row.closed_because,
             "missing": [{"what": name, "remedy": HOLDS[name]} for name in held],
             "next": _next(row, conn),
-            "steps": _steps(work, steps),
+            "steps": _steps(conn, keys, steps),
         }
 
 
@@ -124,18 +123,18 @@ def _next(row: Any, conn: Any) -> dict[str, Any] | None:
     return {"what": what, "by": row.next_by.isoformat() if row.next_by else None}
 
 
-def _steps(work: Work, rows: Sequence[Any]) -> list[dict[str, Any]]:
+def _steps(conn: Connection, keys: KeyView, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """The steps, with the names that mentors go by."""
     chosen = {UUID(row.words["mentor"]) for row in rows if "mentor" in row.words}
     query = select(MENTOR_NAME).where(among(MENTOR_NAME.c.mentor_id, chosen))
-    kept = work.conn.execute(query).all()
-    work.keys.need(("identity", row.mentor_id) for row in kept)
-    names = {str(r.mentor_id): work.keys.open_as(MentorName, from_json(r.name)) for r in kept}
+    kept = conn.execute(query).all()
+    keys.need(("identity", row.mentor_id) for row in kept)
+    names = {str(r.mentor_id): keys.open_as(MentorName, from_json(r.name)) for r in kept}
     known = {key: name.called for key, name in names.items() if isinstance(name, MentorName)}
-    return [_step(work, row, known) for row in rows]
+    return [_step(keys, row, known) for row in rows]
 
 
-def _step(work: Work, row: Any, mentors: dict[str, str]) -> dict[str, Any]:
+def _step(keys: KeyView, row: Any, mentors: dict[str, str]) -> dict[str, Any]:
     words = dict(row.words)
     kept = words.pop("why", None)
     if "mentor" in words:
@@ -148,14 +147,14 @@ def _step(work: Work, row: Any, mentors: dict[str, str]) -> dict[str, Any]:
         **words,
     }
     if kept is not None:
-        step |= _reasons(work, kept)
+        step |= _reasons(keys, kept)
     return step
 
 
-def _reasons(work: Work, kept: Any) -> dict[str, str]:
+def _reasons(keys: KeyView, kept: Any) -> dict[str, str]:
     """What matching said, whose seal nobody has opened before."""
     try:
-        why = work.keys.open_as(Why, from_json(kept))
+        why = keys.open_as(Why, from_json(kept))
     except (KeyAbsent, NotOurs, ValidationError):
         # The rest of the story is as true as before, and somebody is waiting for it.
         log.exception("the reasons of a step cannot be opened")
@@ -214,9 +213,9 @@ def persons_of(
     )
     with participant.engine.connect() as conn:
         rows = conn.execute(query).all()
-        work = Work(participant, conn, new_traceparent())
-        work.keys.need(("identity", row.id) for row in rows)
-        opened = {row.id: work.keys.open_as(Person, from_json(row.person)) for row in rows}
+    keys = participant.keyring.view()
+    keys.need(("identity", row.id) for row in rows)
+    opened = {row.id: keys.open_as(Person, from_json(row.person)) for row in rows}
     return {key: one for key, one in opened.items() if isinstance(one, Person)}
 
 

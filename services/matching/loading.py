@@ -21,7 +21,7 @@ from contracts.sealed import Destroyed
 from messaging.rows import among, insert_many
 from messaging.sealing import from_json, to_json
 from messaging.timers import Timer
-from messaging.work import Participant, Work, new_traceparent
+from messaging.work import Participant, Work
 from services.matching.mentors import BATCH, ids_of, put_mentors
 from services.matching.roster import MentorRow, RowError, read_mentors
 from services.matching.store import FACILITY, MENTOR, ROSTER_CHUNK, ROSTER_LOAD, Facility
@@ -208,8 +208,7 @@ class RosterLoader:
             row = conn.execute(query).first()
             if row is None:
                 return False
-            work = Work(self._participant, conn, new_traceparent())
-            opened = work.keys.open_as(Rows, from_json(row.mentors))
+            opened = self._participant.keyring.view().open_as(Rows, from_json(row.mentors))
             rows = () if isinstance(opened, Destroyed) else opened.mentors
             facility = Facility(**{f.name: getattr(row, f.name) for f in fields(Facility)})
             # Since the file was judged a code may have been given to another facility's mentor.
