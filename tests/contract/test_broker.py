@@ -217,7 +217,9 @@ def test_an_answer_that_comes_between_two_polls_is_not_thrown_away(engines: dict
             time.sleep(0.2)
 
         assert 3 == len(reader.ours())
-        assert 1 == reader._consumer._coordinator._generation.generation_id
+        # What it learns of the topic while it joins may have it join once or twice more; where
+        # answers are thrown away it joins at nearly every poll, eight to thirty times.
+        assert reader._consumer._coordinator._generation.generation_id <= 4
     finally:
         reader.close()
 
