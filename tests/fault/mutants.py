@@ -298,6 +298,14 @@ MUTANTS = (
         tests="tests/component/test_cut.py",
     ),
     Mutant(
+        name="keys that somebody had before pass for those that were just made",
+        breaks="G1",
+        file="messaging/sealing.py",
+        line="        return {place: key for place, key in keys.items() if place[1] in new}",
+        bug="        return keys",
+        tests="tests/component/test_sealing.py",
+    ),
+    Mutant(
         name="the answer of a join that comes between two polls is thrown away",
         breaks="G3",
         file="messaging/kafka.py",
