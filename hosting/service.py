@@ -25,6 +25,7 @@ from messaging.kafka import (
     KafkaBacklog,
     KafkaReader,
     KafkaWriter,
+    read_at,
     read_to_the_end,
     topic_ids,
 )
@@ -89,7 +90,8 @@ class Foundation:
     def _notice_restore(self, participant: Participant) -> None:
         own, servers = TOPICS[self.name], self.settings.kafka_servers
         [topic_id] = topic_ids(servers, [own.name]).values()
-        restored.notice(participant, topic_id, partial(read_to_the_end, servers, own))
+        read_back, at = partial(read_to_the_end, servers, own), partial(read_at, servers, own.name)
+        restored.notice(participant, topic_id, read_back, at)
 
     def run_worker(
         self,

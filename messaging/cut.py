@@ -147,9 +147,14 @@ _OFFSETS: Any = (
     .order_by(OUTBOX.c.published_offset)
 )
 
+#: Nor was anything read back behind a cut, should the database be restored to now.
 _UNPUBLISH = text(
-    "UPDATE outbox"
+    "WITH cut AS (SELECT * FROM unnest(CAST(:parts AS int[]), CAST(:firsts AS bigint[]))"
+    "  AS given(part, first)),"
+    " unread AS (UPDATE epoch SET read_back = read_back || coalesce("
+    "  (SELECT jsonb_object_agg(part, first) FROM cut"
+    "   WHERE first < (read_back ->> CAST(part AS text))::bigint), '{}'))"
+    " UPDATE outbox"
     " SET published_at = NULL, published_partition = NULL, published_offset = NULL"
-    " FROM unnest(CAST(:parts AS int[]), CAST(:firsts AS bigint[])) AS cut(part, first)"
-    " WHERE published_partition = cut.part AND published_offset >= cut.first"
+    " FROM cut WHERE published_partition = cut.part AND published_offset >= cut.first"
 )

@@ -86,10 +86,11 @@ class MemoryBroker:
         return min(position, len(log), next(later, position))
 
     def read_to_the_end(self, topic: str, begin: Mapping[int, int]) -> list[Record]:
-        """What lies in a topic, each partition from the offset given for it."""
+        """What lies in a topic, each partition from the offset given for it, if it is so long."""
         self.check()
-        places = [(topic, number) for number in range(self.partitions)]
-        return [r for place in places for r in self.log(place)[begin.get(place[1], 0) :]]
+        logs = {number: self.log((topic, number)) for number in range(self.partitions)}
+        at = {number: begin.get(number, 0) for number in logs}
+        return [r for n, log in logs.items() for r in log[at[n] if at[n] <= len(log) else 0 :]]
 
     def check(self) -> None:
         """Raise while the broker is said to be away."""

@@ -19,12 +19,13 @@ from sqlalchemy import Connection, Row, delete, select, text, update
 from contracts.event import EVENTS, Event
 from messaging import parking, shredding
 from messaging.broker import Record
-from messaging.cut import LAST_PUBLISHED
+from messaging.cut import LAST_PUBLISHED, At, Published
 from messaging.epoch import HERE
 from messaging.inbox import Failure
 from messaging.outbox import said_in
 from messaging.rows import among_given
 from messaging.tables import EPOCH, OUTBOX, STREAM
+from messaging.unavailable import Unavailable
 from messaging.work import Participant, Work
 
 log = logging.getLogger(__name__)
@@ -36,24 +37,26 @@ LOST = Failure(handler="restored", error="EventsLost")
 PAGE = 5_000
 
 
-def notice(participant: Participant, topic_id: UUID, read_back: ReadBack) -> list[UUID]:
+def notice(participant: Participant, topic_id: UUID, read_back: ReadBack, at: At) -> list[UUID]:
     """Begin a new epoch if this database is not the one that has spoken last.
 
-    ``topic_id`` is that of the service's own topic now. The subjects about whom events were lost,
-    who are set aside. Raises ``Unavailable`` while the broker is away: a service must not go on
-    without knowing.
+    ``topic_id`` is that of the service's own topic now, and ``at`` tells what lies in it. The
+    subjects about whom events were lost, who are set aside. Raises ``Unavailable`` while the broker
+    is away: a service must not go on without knowing.
     """
     lost: list[UUID] = []
 
     def command(work: Work) -> Iterable[Event]:
         conn = work.conn
         # Workers that start together notice one after the other.
-        epoch = conn.execute(select(EPOCH).with_for_update()).one()
-        here = conn.execute(HERE).one()
-        is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
-        begin = _begin(conn, epoch, topic_id, is_another=is_another)
-        found = _look(conn, read_back(begin))
+        conn.execute(select(EPOCH).with_for_update())
+        # It may have been backed up before its relay had noticed that the log is another one.
+        Published(at).look(conn)
+        epoch, here = conn.execute(select(EPOCH)).one(), conn.execute(HERE).one()
+        begin = _begin(conn, epoch, topic_id)
+        found = _look(conn, topic_id, read_back(begin))
         lost[:] = sorted(found.lost)
+        is_another = epoch.system is not None and (epoch.system, epoch.timeline) != tuple(here)
         if lost or is_another:
             # Rows are locked before the table is, as by everybody who is saying something.
             work.store.load([parking.parked(work, key, LOST) for key in lost])
@@ -78,9 +81,7 @@ def notice(participant: Participant, topic_id: UUID, read_back: ReadBack) -> lis
     return lost
 
 
-def _begin(
-    conn: Connection, epoch: Row[Any], topic_id: UUID, *, is_another: bool
-) -> dict[int, int]:
+def _begin(conn: Connection, epoch: Row[Any], topic_id: UUID) -> dict[int, int]:
     """Behind what was read back or published, in a topic that has been the same since then.
 
     A place in one that is gone says nothing of what lies in another, which may be longer.
@@ -88,10 +89,6 @@ def _begin(
     if epoch.topic_id not in (None, topic_id):
         return {}
     begin = {int(number): offset for number, offset in epoch.read_back.items()}
-    if is_another:
-        # It may have been backed up after its topic was gone and before the relay had noticed:
-        # what it has published last then lies in the one before.
-        return begin
     for row in conn.execute(LAST_PUBLISHED):
         begin[row.partition] = max(begin.get(row.partition, 0), row.last + 1)
     return begin
@@ -107,11 +104,13 @@ class _Found:
     ends: dict[int, int] = field(default_factory=dict)
 
 
-def _look(conn: Connection, records: Iterable[Record]) -> _Found:
+def _look(conn: Connection, topic_id: UUID, records: Iterable[Record]) -> _Found:
     """Look up what lies in the topic: what the outbox does not have was lost."""
     erasing = {name for name, event in EVENTS.items() if event.erases}
     found, left = _Found(), iter(records)
     while page := list(islice(left, PAGE)):
+        if any(record.topic_id != topic_id for record in page):
+            raise Unavailable("the topic was made anew while it was read")
         said = list(said_in(page))
         known = set(conn.execute(_KNOWN, {"ids": [one.event_id for one in said]}).scalars())
         found.lost |= {one.key for one in said if one.event_id not in known}

@@ -387,7 +387,8 @@ class House:
         """What a worker does before it begins: the subjects about whom events were lost."""
         topic = TOPICS[service].name
         own = partial(self.broker.read_to_the_end, topic)
-        return restored.notice(self.participants[service], self.broker.id_of(topic), own)
+        at = partial(self.broker.writer().at, topic)
+        return restored.notice(self.participants[service], self.broker.id_of(topic), own, at)
 
     def begin_first_epochs(self) -> None:
         """The databases of a test run are shared, and their epochs stay."""

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from contracts.event import Event
 from contracts.topics import TOPICS
 from messaging import parking, relay, releasing, work
-from messaging.unavailable import AnotherDatabase
+from messaging.unavailable import AnotherDatabase, Unavailable
 from messaging.work import Work
 from tests.house import House, a_discharge
 from tests.kept import Kept, keep, put_back
@@ -83,11 +83,13 @@ def test_what_was_lost_is_found_in_a_topic_that_was_made_anew(center: House) -> 
     """What lies there where the old one had been read to was never read, however long it is."""
     center.register(facility="south", record_number="R-1")
     center.notice_restore("matching")
-    earlier = keep(center.settings)
+    earlier, topic = keep(center.settings), TOPICS["matching"].name
+    known = _lengths(center, topic)
     lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
     _go_back(center, "matching", earlier)
 
-    _make_anew(center, TOPICS["matching"].name)
+    center.broker._ids[topic] = uuid4()
+    _turn_around(center, topic, known)
     found = center.notice_restore("matching")
 
     [row] = center.rows("intake", "SELECT client_id FROM discharge WHERE id = :id", id=lost["id"])
@@ -95,8 +97,12 @@ def test_what_was_lost_is_found_in_a_topic_that_was_made_anew(center: House) -> 
     assert [] == center.notice_restore("matching")
 
 
-def test_what_was_lost_is_not_hidden_by_places_in_a_topic_that_is_gone(center: House) -> None:
-    """A worker began with an empty one, and a backup was taken before its relay had looked."""
+@pytest.mark.parametrize("begun", [1, 2], ids=["begun once", "begun twice"])
+@pytest.mark.parametrize("another", [True, False], ids=["another database", "the same"])
+def test_what_was_lost_is_not_hidden_by_places_in_a_topic_that_is_gone(
+    center: House, another: bool, begun: int
+) -> None:
+    """Workers began with an empty one, and a backup was taken before their relay had looked."""
     center.register(facility="south", record_number="R-1")
     center.notice_restore("matching")
     topic = TOPICS["matching"].name
@@ -105,30 +111,72 @@ def test_what_was_lost_is_not_hidden_by_places_in_a_topic_that_is_gone(center: H
     for log in logs:
         log.clear()
     center.broker._ids[topic] = uuid4()
-    center.notice_restore("matching")
+    for _ in range(begun):
+        assert [] == center.notice_restore("matching")
     earlier = keep(center.settings)
     for log, records in zip(logs, lay, strict=True):
-        log.extend(records)
+        log.extend(replace(one, topic_id=center.broker.id_of(topic)) for one in records)
+    known = _lengths(center, topic)
     lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
 
     _go_back(center, "matching", earlier)
-    _turn_around(center, topic)
-    _becomes_another(center, "matching")
+    _turn_around(center, topic, known)
+    if another:
+        _becomes_another(center, "matching")
 
+    [row] = center.rows("intake", "SELECT client_id FROM discharge WHERE id = :id", id=lost["id"])
+    assert row.client_id in center.notice_restore("matching")
+    assert [] == center.notice_restore("matching")
+
+
+def test_what_was_lost_is_found_behind_a_cut_of_what_was_read_back(center: House) -> None:
+    center.register(facility="south", record_number="R-1")
+    center.notice_restore("matching")
+    topic = TOPICS["matching"].name
+    [read] = center.rows("matching", "SELECT read_back FROM epoch")
+    for number in range(center.broker.partitions):
+        if lies := len(center.broker.log((topic, number))):
+            center.broker.cut(topic, number, lies)
+    center.loops()["matching relay"].close()
+    center.loops()["matching relay"].step()
+    [left] = center.rows("matching", "SELECT read_back FROM epoch")
+    earlier, known = keep(center.settings), _lengths(center, topic)
+    lost = center.register(facility="south", record_number="R-2", mobile="+15035550199")
+
+    _go_back(center, "matching", earlier)
+    _turn_around(center, topic, known)
+
+    assert 0 not in read.read_back.values()
+    assert {0} == set(left.read_back.values())
     [row] = center.rows("intake", "SELECT client_id FROM discharge WHERE id = :id", id=lost["id"])
     assert row.client_id in center.notice_restore("matching")
 
 
-def _make_anew(center: House, topic: str) -> None:
-    """The topic is another one, and what was said last lies in it first."""
+def test_a_topic_that_is_made_anew_while_it_is_read_back_is_read_again(center: House) -> None:
+    center.register(facility="south")
+    center.notice_restore("matching")
+    topic = TOPICS["matching"].name
+    lies = center.broker.id_of(topic)
     center.broker._ids[topic] = uuid4()
-    _turn_around(center, topic)
+
+    with pytest.raises(Unavailable):
+        center.notice_restore("matching")
+
+    center.broker._ids[topic] = lies
+    assert [] == center.notice_restore("matching")
 
 
-def _turn_around(center: House, topic: str) -> None:
-    for number in range(center.broker.partitions):
+def _lengths(center: House, topic: str) -> list[int]:
+    return [len(center.broker.log((topic, number))) for number in range(center.broker.partitions)]
+
+
+def _turn_around(center: House, topic: str, lengths: list[int]) -> None:
+    """What was said since the partitions were so long lies in them first."""
+    made = {"topic_id": center.broker.id_of(topic)}
+    for number, known in enumerate(lengths):
         log = center.broker.log((topic, number))
-        log[:] = [replace(record, offset=at) for at, record in enumerate(reversed(log))]
+        turned = [*log[known:], *log[:known]]
+        log[:] = [replace(record, offset=at, **made) for at, record in enumerate(turned)]
 
 
 def test_another_database_under_the_same_name_begins_an_epoch(center: House) -> None:
