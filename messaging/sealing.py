@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -53,7 +53,7 @@ class _Key:
     wrapped: bytes | None
     destroyed: bool
     #: What whoever has just made it seals by.
-    made: _Private | None = None
+    made: _Private | None = field(default=None, repr=False)
 
 
 class _Private(NamedTuple):
@@ -64,6 +64,9 @@ class _Private(NamedTuple):
 
     half: bytes
     own: bytes
+
+    def __repr__(self) -> str:
+        return "<a private half>"
 
     def seal(self, plain: bytes, info: bytes) -> str:
         nonce = os.urandom(NONCE_BYTES)

@@ -63,11 +63,15 @@ class Wrapping:
         return sealed + nonce + secret.encrypt(nonce, half, _half_info(purpose, person))
 
     def unwrap(self, purpose: str, person: UUID, wrapped: bytes) -> bytes:
-        """The private half; raises ``InvalidTag`` for what was altered or is another person's."""
+        """The private half.
+
+        Raises ``InvalidTag`` for what was altered or is another person's, ``ValueError`` for what
+        was cut so short that nothing can be tried.
+        """
         info = _half_info(purpose, person)
         sealed, rest = wrapped[:_SEALED_BYTES], wrapped[_SEALED_BYTES:]
         if not rest:
-            # Until 2026-11-30 each was sealed to the master key by itself.
+            # Before decision 16 each was sealed to the master key by itself.
             return HPKE.decrypt(sealed, self._private[purpose], info)
         secret = AESGCM(self._secret(purpose, sealed))
         return secret.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], info)

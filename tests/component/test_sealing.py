@@ -103,6 +103,15 @@ def test_who_has_just_made_a_key_seals_without_a_pair_and_opens_nothing(house: H
     assert _view(house).open_as(str, sealed) == Destroyed()
 
 
+def test_a_key_does_not_tell_what_it_opens(house: House) -> None:
+    made = house.intake.keyring.make([uuid4()])
+
+    for key in made.values():
+        assert key.made
+        assert "a private half" in repr(key.made)
+        assert all(repr(secret)[2:-1] not in repr(key) for secret in (key.made.half, key.made.own))
+
+
 def test_who_has_keys_keeps_them(house: House, person: UUID) -> None:
     maker, somebody = house.intake.keyring.view(), uuid4()
 
