@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -112,9 +113,10 @@ class Worker:
             # A signal may be given to any thread, and is heard when this one next does something.
             while thread.is_alive():
                 thread.join(HEARS_WITHIN_SECONDS)
-        for close in self._closers:
-            close()
-        server.shutdown()
+        # What one of them cannot finish keeps no other from letting go of its own.
+        with ExitStack() as closing:
+            for close in (server.shutdown, *reversed(self._closers)):
+                closing.callback(close)
         log.info("the worker has stopped")
 
     def _end(self) -> None:

@@ -121,10 +121,12 @@ class Relay:
         outcomes = self._producer.send([self._outgoing(row) for row in rows])
         reached("relay.sent")
         self._published.acknowledged(conn, outcomes)
+        # What was written by an earlier attempt may come back without its place, by which alone it
+        # would be known that it is gone: it is written once more, and skipped by whoever has it.
         sent = [
             (row.event_id, outcome.partition, outcome.offset)
             for row, outcome in zip(rows, outcomes, strict=True)
-            if isinstance(outcome, Written)
+            if isinstance(outcome, Written) and outcome.offset >= 0
         ]
         if sent:
             ids, parts, places = zip(*sent, strict=True)

@@ -166,9 +166,12 @@ class Sender:
                 results = self._hand_over_all(self._pool, leased)
             finally:
                 self.is_busy = False
-            # The next are leased while this is written: somebody waits for those.
-            self.finish_recording()
-            self._recording = self._pool.submit(self._record, results)
+            # The next are leased while this is written: somebody waits for those. Whatever keeps
+            # the batch before from being written, what became of this one is known.
+            try:
+                self.finish_recording()
+            finally:
+                self._recording = self._pool.submit(self._record, results)
         elif self._recording is not None and self._recording.done():
             self.finish_recording()
         if time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
@@ -179,14 +182,16 @@ class Sender:
     def close(self) -> None:
         """Write what is still to be written, and hang up everywhere."""
         self._closing.set()
-        self.finish_recording()
-        # Each hands its own over by the same threads, which take nothing more once they are let go.
-        wait(set(self._going))
-        self._pool.shutdown(wait=True)
-        self.beside.shutdown(wait=True)
-        for channels in self._idle.values():
-            for channel in channels:
-                channel.close()
+        try:
+            self.finish_recording()
+        finally:
+            # Each hands its own over by the same threads, which take nothing more once let go.
+            wait(set(self._going))
+            self._pool.shutdown(wait=True)
+            self.beside.shutdown(wait=True)
+            for channels in self._idle.values():
+                for channel in channels:
+                    channel.close()
 
     def take_along(self, work: Work) -> Iterator[Event]:
         """Lease what this work plans in its own transaction, while nobody else leaves.
@@ -463,7 +468,6 @@ class Sender:
 
     def _record(self, results: list[tuple[Leased, Outcome]]) -> None:
         """Write what became of these; while the database is away, that is kept and tried again."""
-        ends = min(leased.ends for leased, _ in results)
         pause = 0.1
         while True:
             try:
@@ -474,8 +478,7 @@ class Sender:
                 self._lease_again(results)
                 raise
             except Exception as error:
-                given_up = self._closing.is_set() or uptime() >= ends
-                if given_up or not is_away(error):
+                if self._closing.is_set() or not is_away(error):
                     raise
             self._closing.wait(pause)
             pause = min(2 * pause, 5.0)
@@ -494,11 +497,15 @@ class Sender:
             found: list[dict[str, Any]] = []
             for leased, outcome in results:
                 row = rows.get(leased.row.id)
+                # This may have been written already, by a commit whose answer was lost: another
+                # attempt has begun since then, and only its own answer says what became of it.
+                if row is None or row.attempts > leased.row.attempts:
+                    continue
                 # A receipt may have come first, and said more than the call's own answer. Where a
                 # person was asked already, only what is settled counts: nothing is sent again. A
                 # database that went back has forgotten the lease, and would send what was sent.
                 is_settled = outcome.kind in ("accepted", "rejected")
-                if row is not None and (
+                if (
                     row.state == "leased"
                     or (row.state == "unconfirmed" and is_settled)
                     or (row.state == "planned" and row.attempts < leased.row.attempts)

@@ -146,6 +146,31 @@ def test_what_is_gone_is_noticed_where_the_log_has_grown_again_without_an_answer
     _assert_at_rest(center)
 
 
+def test_what_has_no_place_is_written_once_more_so_that_a_later_cut_is_noticed(
+    center: House, key: UUID
+) -> None:
+    center.loops()["matching relay"].close()
+    way = _Mute(center.broker)
+    relay = Relay("matching", center.matching.engine, way)
+    way.unplaced = 1
+    _say(center, key)
+    while relay.step():
+        pass
+    relay.step()
+    places = "SELECT published_offset FROM outbox WHERE key = :key"
+    [row] = center.rows("matching", places, key=key)
+    assert row.published_offset >= 0
+
+    center.broker.cut(MATCHING, _partition(center, key), 2)
+    relay.close()
+    relay.step()
+    relay.close()
+
+    center.settle()
+    assert [1] == _heard(center, key)
+    _assert_at_rest(center)
+
+
 def test_lost_heartbeats_are_told_of_and_what_is_lost_after_them_is_noticed(
     center: House, key: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:

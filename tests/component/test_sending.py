@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -342,6 +343,86 @@ def test_what_was_sent_is_asked_about_when_another_database_has_forgotten_its_le
     center.sender._expire()
 
     assert ("unconfirmed", "lease_expired") == _first(center)
+
+
+def _lease_one(center: House) -> sender.Leased:
+    [leased] = center.sender._lease()
+    return leased
+
+
+RETRY = Outcome(kind="retry", phase="done", reason="smtp_451")
+ACCEPTED = Outcome(kind="accepted", phase="answer", provider_id="SM-1")
+
+
+def test_an_answer_that_is_written_twice_says_nothing_of_the_next_attempt(center: House) -> None:
+    """The commit's own answer was lost, and it is tried again when another attempt has begun."""
+    center.sender.is_busy = True
+    _plan_first(center)
+    before = _lease_one(center)
+    center.sender._record([(before, RETRY)])
+    center.clock.move(minutes=5)
+    after = _lease_one(center)
+
+    center.sender._record([(before, RETRY)])
+    assert "leased" == _first(center)[0]
+    center.sender._record([(after, ACCEPTED)])
+
+    center.clock.move(minutes=5)
+    assert [] == center.sender._lease()
+    assert "handed_over" == _first(center)[0]
+
+
+def test_what_became_of_a_batch_is_written_whatever_became_of_the_one_before(
+    center: House,
+) -> None:
+    center.sender.is_busy = True
+    _plan_first(center)
+    center.sender._recording = _failed()
+
+    with pytest.raises(LookupError):
+        center.sender.step()
+    center.sender.finish_recording()
+
+    assert "handed_over" == _first(center)[0]
+
+
+def test_a_sender_hangs_up_whatever_became_of_the_batch_before(center: House) -> None:
+    one = center._make_sender()
+    one._recording = _failed()
+
+    with pytest.raises(LookupError):
+        one.close()
+
+    with pytest.raises(RuntimeError):
+        one._pool.submit(print)
+
+
+def _failed() -> Future[None]:
+    failed: Future[None] = Future()
+    failed.set_exception(LookupError())
+    return failed
+
+
+def test_what_became_of_a_batch_is_written_when_the_database_is_back_however_late(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center.sender.is_busy = True
+    _plan_first(center)
+    leased = _lease_one(center)
+    write, tries = sender.Sender._write, iter([Unavailable()])
+
+    def is_away_at_first(self: sender.Sender, results: Any) -> None:
+        for error in tries:
+            with center.notifications.engine.begin() as conn:
+                conn.execute(text("UPDATE message SET lease_until = 'epoch'"))
+            center.sender._expire()
+            raise error
+        write(self, results)
+
+    monkeypatch.setattr(sender.Sender, "_write", is_away_at_first)
+    center.sender._record([(replace(leased, ends=0.0), ACCEPTED)])
+
+    assert "handed_over" == _first(center)[0]
 
 
 def test_a_lease_that_ran_out_hands_nothing_over(

@@ -306,6 +306,14 @@ MUTANTS = (
         tests="tests/component/test_sealing.py",
     ),
     Mutant(
+        name="an attempt's answer is written over the next one's lease",
+        breaks="G5",
+        file="services/notifications/sender.py",
+        line="                if row is None or row.attempts > leased.row.attempts:",
+        bug="                if row is None:",
+        tests="tests/component/test_sending.py",
+    ),
+    Mutant(
         name="the answer of a join that comes between two polls is thrown away",
         breaks="G3",
         file="messaging/kafka.py",

@@ -33,7 +33,9 @@ class Other(Loop):
 
 database = create_engine("postgresql+psycopg://nobody@127.0.0.1:9/nothing")
 turns = [Turn(loop=loop, rest_seconds=60.0) for loop in (Loop(), Other())]
-Worker(turns, database).run("127.0.0.1", int(sys.argv[1]))
+worker = Worker(turns, database)
+worker.on_stop([{closers}])
+worker.run("127.0.0.1", int(sys.argv[1]))
 """
 
 
@@ -43,8 +45,26 @@ Worker(turns, database).run("127.0.0.1", int(sys.argv[1]))
 )
 def test_a_worker_stops_whichever_thread_is_told(does: str) -> None:
     [port] = free_ports(1)
-    command = [sys.executable, "-c", WORKER.format(does=does), str(port)]
+    command = [sys.executable, "-c", WORKER.format(does=does, closers=""), str(port)]
 
     ended = subprocess.run(command, timeout=20, check=False)
 
     assert 0 == ended.returncode
+
+
+def test_what_one_cannot_let_go_of_keeps_no_other_from_it() -> None:
+    [port] = free_ports(1)
+    closers = "lambda: print('one'), lambda: 1 / 0, lambda: print('three')"
+    worker = WORKER.format(does="raise AnotherDatabase", closers=closers)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", worker, str(port)],
+        timeout=20,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ["one", "three"] == ended.stdout.split()
+    assert 0 != ended.returncode
+    assert "ZeroDivisionError" in ended.stderr
