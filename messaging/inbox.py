@@ -39,7 +39,7 @@ from contracts.wire import load
 from messaging import metrics
 from messaging.broker import Record, record_from_json, record_to_json
 from messaging.rows import among_given, ask_together, insert_many, update_many, upsert_many
-from messaging.sealing import KeyAbsent, NotOurs
+from messaging.sealing import NOT_OPENED
 from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
 
 if TYPE_CHECKING:
@@ -417,17 +417,9 @@ class Inbox:
             return one
         try:
             event = self._work.opened(one.event, one.envelope.event_id)
-        except (KeyAbsent, NotOurs, ValidationError) as error:
-            return Arrived(
-                record=one.record,
-                key=one.key,
-                envelope=one.envelope,
-                event=None,
-                problem=type(error).__name__,
-            )
-        if event is one.event:
-            return one
-        return Arrived(record=one.record, key=one.key, envelope=one.envelope, event=event)
+        except NOT_OPENED as error:
+            return replace(one, event=None, problem=type(error).__name__)
+        return one if event is one.event else replace(one, event=event)
 
     def _need_keys(self, everything: Iterable[Arrived]) -> None:
         """Read the keys of all sealed fields of the batch together."""

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from marshmallow import ValidationError
 from sqlalchemy import Engine, TextClause, text
 
 from contracts.sealed import ERASED, PURPOSES, Destroyed, Sealed
@@ -45,6 +46,10 @@ class KeyAbsent(Exception):
 
 class NotOurs(Exception):
     """A sealed value was altered, or moved from where it belongs."""
+
+
+#: What opening raises for a value whose key is absent, or that is not what is expected there.
+NOT_OPENED = (KeyAbsent, NotOurs, ValidationError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +187,9 @@ class Keyring:
         return _known(purpose, person, self._wrapping.unwrap(purpose, person, wrapped))
 
     def _open(self, content: type[Any], wrapped: bytes, sealed: Sealed) -> Any:
-        private = self.unwrapped(sealed.purpose, sealed.person, wrapped)
         info = _info(sealed.purpose, sealed.person, sealed.bound)
         try:
+            private = self.unwrapped(sealed.purpose, sealed.person, wrapped)
             plain = orjson.loads(private.open(sealed.box, info))
         except (InvalidTag, ValueError) as error:
             raise NotOurs("a sealed value does not open where it stands") from error

@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from marshmallow import ValidationError
 from sqlalchemy import Connection, and_, or_, select
 
 from contracts.intake import FacilityPeople
 from contracts.matching import MentorName, Why
 from contracts.sealed import Destroyed
 from messaging.rows import among
-from messaging.sealing import KeyAbsent, KeyView, NotOurs, from_json
+from messaging.sealing import NOT_OPENED, KeyView, from_json
 from messaging.tables import OUTBOX
 from messaging.work import Participant, Work, new_traceparent
 from services.intake.domain import HOLDS, TASKS, Details, Person
@@ -155,7 +154,7 @@ def _reasons(keys: KeyView, kept: Any) -> dict[str, str]:
     """What matching said, whose seal nobody has opened before."""
     try:
         why = keys.open_as(Why, from_json(kept))
-    except (KeyAbsent, NotOurs, ValidationError):
+    except NOT_OPENED:
         # The rest of the story is as true as before, and somebody is waiting for it.
         log.exception("the reasons of a step cannot be opened")
         return {"why": "The reasons cannot be read."}
@@ -215,8 +214,17 @@ def persons_of(
         rows = conn.execute(query).all()
     keys = participant.keyring.view()
     keys.need(("identity", row.id) for row in rows)
-    opened = {row.id: keys.open_as(Person, from_json(row.person)) for row in rows}
-    return {key: one for key, one in opened.items() if isinstance(one, Person)}
+    found = {}
+    for row in rows:
+        try:
+            person = keys.open_as(Person, from_json(row.person))
+        except NOT_OPENED:
+            # Whoever else is on the page is there all the same.
+            log.exception("a client cannot be opened")
+            continue
+        if isinstance(person, Person):
+            found[row.id] = person
+    return found
 
 
 def shown(person: Person) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -36,6 +37,8 @@ from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.matching import Why
 from contracts.sealed import Destroyed
+from messaging import parking
+from messaging.at_hand import AtHand
 from messaging.parking import goes_on
 from messaging.rows import (
     NOTHING,
@@ -45,12 +48,14 @@ from messaging.rows import (
     insert_many,
     upsert_many,
 )
-from messaging.sealing import from_json, nothing, to_json
+from messaging.sealing import NOT_OPENED, from_json, nothing, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
 
 if TYPE_CHECKING:
     from messaging.work import Work
+
+log = logging.getLogger(__name__)
 
 METADATA = MetaData()
 _MOMENT = DateTime(timezone=True)
@@ -319,7 +324,9 @@ class Store:
         self._work = work
         self._conn = work.conn
         self._kept = kept
-        self.clients: dict[UUID, Client] = {}
+        self.clients: AtHand[Client] = AtHand()
+        #: Whose erasure is applied here: they go whether or not they can be opened.
+        self._erased: set[UUID] = set()
         self.traces: dict[UUID, str] = {}
         #: Facilities where a place, a mentor or a rule changed, so that those who wait may go on.
         self.eased: set[UUID] = set()
@@ -334,11 +341,12 @@ class Store:
 
     def load(self, events: Sequence[Event]) -> None:
         """Lock and read the clients of these events with their assignments."""
+        self._erased.update(event.key for event in events if event.erases)
         self.load_clients({event.key for event in events})
 
     def load_clients(self, client_ids: Iterable[UUID]) -> None:
         """Lock and read these clients, in the order of their ids."""
-        wanted = sorted(set(client_ids) - set(self.clients))
+        wanted = sorted({one for one in client_ids if not self.clients.is_read(one)})
         self._take_in(self._conn.execute(self._locked(_CLIENTS), {"ids": wanted}).all())
 
     def _locked(self, query: Select[Any]) -> Select[Any]:
@@ -372,20 +380,43 @@ class Store:
                 ).bindparams(risk=beyond.high_risk, at=beyond.waiting_since, id=beyond.id)
             )
         rows = self._conn.execute(query).all()
-        self._take_in([row for row in rows if row.id not in self.clients])
-        return [self.clients[row.id] for row in rows]
+        self._take_in([row for row in rows if not self.clients.is_read(row.id)])
+        found = [self.clients[row.id] for row in rows if row.id in self.clients]
+        for row in rows:
+            if row.id in self.clients.unopened:
+                self._set_aside(row.id, "waiting", self.clients.unopened[row.id])
+        if rows and not found:
+            # They wait no longer, so that others come.
+            return self.load_waiting(facility_id, beyond=beyond, limit=limit)
+        return found
+
+    def _set_aside(self, key: UUID, handler: str, error: Exception) -> None:
+        """Whoever cannot be opened waits for a person, and nobody waits for them."""
+        log.error("what is kept of somebody cannot be opened", exc_info=error)
+        if not self.only_looks:
+            parking.set_aside(self._work, key, parking.caused_by(handler, error))
 
     def _take_in(self, rows: Sequence[Any]) -> None:
         self._work.keys.need(("about", row.id) for row in rows)
         for row in rows:
-            about = self._work.keys.open_as(AboutClient, from_json(row.about))
-            values = {f.name: getattr(row, f.name) for f in fields(Client) if f.name != "about"}
-            client = Client(**values, about=None if isinstance(about, Destroyed) else about)
-            self.clients[row.id] = self._before[row.id] = client
+            client = self.clients.open(row.id, partial(self._client, row))
+            if client is not None:
+                self._before[row.id] = client
         ids = [row.id for row in rows]
         for row in self._conn.execute(_ACTIVE_OF, {"ids": ids}) if ids else ():
             assignment = Assignment(**row._mapping)
             self._active[row.client_id] = self._loaded[row.id] = assignment
+
+    def _client(self, row: Any) -> Client:
+        about: AboutClient | Destroyed
+        try:
+            about = self._work.keys.open_as(AboutClient, from_json(row.about))
+        except NOT_OPENED:
+            if row.id not in self._erased:
+                raise
+            about = Destroyed()
+        values = {f.name: getattr(row, f.name) for f in fields(Client) if f.name != "about"}
+        return Client(**values, about=None if isinstance(about, Destroyed) else about)
 
     def put(self, client: Client) -> None:
         """A client as they now stand."""
@@ -521,14 +552,20 @@ class Store:
         return found
 
     def _profiles(self, rows: Sequence[Any]) -> dict[UUID, MentorRow]:
-        """What their files say; nothing of those whose keys were destroyed."""
+        """What their files say; nothing of those whose keys were destroyed, or do not open."""
         # Why one of them is chosen is sealed for the client: one look finds all of these keys.
         seekers = [("identity", client_id) for client_id in self.clients]
         self._work.keys.need([*(("about", row.id) for row in rows), *seekers])
-        opened = {
-            row.id: self._work.keys.open_as(MentorRow, from_json(row.profile)) for row in rows
-        }
-        return {key: profile for key, profile in opened.items() if isinstance(profile, MentorRow)}
+        found = {}
+        for row in rows:
+            try:
+                profile = self._work.keys.open_as(MentorRow, from_json(row.profile))
+            except NOT_OPENED as error:
+                self._set_aside(row.id, "choosing", error)
+                continue
+            if isinstance(profile, MentorRow):
+                found[row.id] = profile
+        return found
 
     def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:
         """Facilities by id."""

@@ -10,12 +10,14 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select, update
 
 from contracts.event import Event
 from contracts.sealed import Destroyed
+from messaging.parking import attempt, goes_on
 from messaging.sealing import from_json
 from messaging.unavailable import is_away
 from messaging.work import Participant, Work
@@ -50,12 +52,13 @@ class Asking:
     def step(self) -> bool:
         """Ask about what is to be asked about; True when there may be more."""
         now = self._participant.now()
-        due = select(MESSAGE).where(MESSAGE.c.ask_at <= now).order_by(MESSAGE.c.ask_at)
+        due = select(MESSAGE).where(MESSAGE.c.ask_at <= now, goes_on(MESSAGE.c.subject_id))
+        due = due.order_by(MESSAGE.c.ask_at)
         with self._participant.engine.connect() as conn:
             rows = conn.execute(due.limit(BATCH)).all()
         for row in rows:
-            found = self._found(row)
-            self._participant.transact(lambda work, r=row, f=found: _settle(work, r, f))  # type: ignore[misc]
+            settle = partial(_settle, asked=row, found=self._found(row))
+            attempt(self._participant, row.subject_id, self.name, settle)
         return len(rows) == BATCH
 
     def close(self) -> None:

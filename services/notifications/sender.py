@@ -31,10 +31,10 @@ from contracts.topics import TOPICS
 from hosting.hours import is_open, next_opening
 from messaging.epoch import is_ours
 from messaging.heartbeats import heard_lately, uptime
-from messaging.parking import goes_on
+from messaging.parking import caused_by, goes_on, set_aside
 from messaging.points import reached
 from messaging.rows import among, among_given, ask_together, update_many
-from messaging.sealing import to_json
+from messaging.sealing import NOT_OPENED, to_json
 from messaging.unavailable import AnotherDatabase, is_away
 from messaging.work import Participant, Work
 from services.notifications import metrics
@@ -275,12 +275,21 @@ class Sender:
         if not rows:
             return
         self._load(work, rows)
-        addresses = {row.id: _address(work, row) for row in rows}
-        stopped = self._look(work, rows, addresses)
+        addresses: dict[UUID, str | None] = {}
         for row in rows:
+            try:
+                addresses[row.id] = _address(work, row)
+            except NOT_OPENED as error:
+                yield from self._set_aside(work, row, error)
+        known = [row for row in rows if row.id in addresses]
+        stopped = self._look(work, known, addresses)
+        for row in known:
             address = addresses[row.id]
             has_stopped = address is not None and self._token(row, address) in stopped
-            yield from self._decide(work, row, address, leased, ends, has_stopped=has_stopped)
+            try:
+                yield from self._decide(work, row, address, leased, ends, has_stopped=has_stopped)
+            except NOT_OPENED as error:
+                yield from self._set_aside(work, row, error)
         work.store.lease([one.as_columns() for one in leased])
 
     def _look(
@@ -415,6 +424,17 @@ class Sender:
                 work.keys.seal(letter.to, "contact", owner, f"message/{row.id}/address")
             ),
         }
+
+    def _set_aside(self, work: Work, row: Any, error: Exception) -> Iterator[Event]:
+        """What cannot be opened of whom it concerns holds up no other; it leaves once that opens.
+
+        What waits for nobody cannot wait for that either.
+        """
+        log.error("a message cannot leave", exc_info=error, extra={"message_id": str(row.id)})
+        if row.purpose in NEVER_WAITS:
+            yield from self._suppress(work, row, _message(row), "cannot_be_judged")
+        else:
+            set_aside(work, row.subject_id, caused_by("sending", error))
 
     @staticmethod
     def _suppress(work: Work, row: Any, message: Message, reason: str) -> Iterator[Event]:

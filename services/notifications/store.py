@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -39,7 +40,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.intake import ContactDetails, FacilityPeople
 from contracts.matching import MentorContact
-from contracts.sealed import Destroyed
+from contracts.sealed import Destroyed, Sealed
+from messaging.at_hand import AtHand
 from messaging.rows import (
     NOTHING,
     among_given,
@@ -49,7 +51,7 @@ from messaging.rows import (
     update_many,
     upsert_many,
 )
-from messaging.sealing import from_json, to_json
+from messaging.sealing import NOT_OPENED, from_json, to_json
 from services.notifications.domain import UNDER_WAY
 
 if TYPE_CHECKING:
@@ -391,7 +393,9 @@ class Store:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._conn = work.conn
-        self.persons: dict[UUID, Person] = {}
+        self.persons: AtHand[Person] = AtHand()
+        #: Whose erasure is applied here: they go whether or not they can be opened.
+        self._erased: set[UUID] = set()
         self.consents: dict[UUID, set[str]] = {}
         self.assignments: dict[UUID, Assignment] = {}
         self.questions: dict[UUID, Question] = {}
@@ -418,11 +422,12 @@ class Store:
 
     def load(self, events: Sequence[Event]) -> None:
         """Lock and read the persons whom these events are about or name."""
+        self._erased.update(event.key for event in events if event.erases)
         self.load_persons({key for event in events for key in (event.key, *event.also)})
 
     def load_persons(self, ids: Iterable[UUID]) -> None:
         """Lock and read persons in the order of their ids, with all that concerns them."""
-        wanted = sorted({one for one in ids if one not in self.persons})
+        wanted = sorted({one for one in ids if not self.persons.is_read(one)})
         if not wanted:
             return
         self._come_to_hand(wanted)
@@ -438,8 +443,7 @@ class Store:
         owners = {owner for row in rows for owner in (row.id, row.facility_id) if owner}
         self._work.keys.need(("contact", owner) for owner in owners)
         for row in rows:
-            person = self._person(row)
-            self.persons[row.id] = self._before[row.id] = person
+            self._before[row.id] = self.persons.open(row.id, partial(self._person, row))
         self._facility_rows |= {row.id: row for row in facilities}
         for row in consents:
             self.consents.setdefault(row.client_id, set()).add(row.channel)
@@ -487,9 +491,17 @@ class Store:
         contact = None
         if row.contact is not None:
             content: type[Any] = ContactDetails if row.kind == "client" else MentorContact
-            opened = self._work.keys.open_as(content, from_json(row.contact))
-            contact = None if isinstance(opened, Destroyed) else opened
+            contact = self._opened(row.id, content, from_json(row.contact))
         return Person(**{name: getattr(row, name) for name in _PERSON}, contact=contact)
+
+    def _opened(self, person_id: UUID, content: type[Any], sealed: Sealed) -> Any:
+        try:
+            opened = self._work.keys.open_as(content, sealed)
+        except NOT_OPENED:
+            if person_id not in self._erased:
+                raise
+            return None
+        return None if isinstance(opened, Destroyed) else opened
 
     def facility(self, facility_id: UUID | None) -> Facility | None:
         """A facility with its people, opened."""

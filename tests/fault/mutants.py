@@ -314,6 +314,14 @@ MUTANTS = (
         tests="tests/component/test_sending.py",
     ),
     Mutant(
+        name="what cannot be opened of one person fails whoever reads for many",
+        breaks="G6",
+        file="messaging/at_hand.py",
+        line="            self.unopened[key] = error",
+        bug="            raise",
+        tests="tests/component/test_unopened.py",
+    ),
+    Mutant(
         name="the answer of a join that comes between two polls is thrown away",
         breaks="G3",
         file="messaging/kafka.py",

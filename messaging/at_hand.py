@@ -1,0 +1,50 @@
+"""Rows at hand, each with a sealed part that may not open: that fails whoever needs it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from messaging.sealing import NOT_OPENED
+
+Value = TypeVar("Value")
+
+
+class AtHand(dict[UUID, Value]):
+    """Values by their id; to ask for one that could not be opened raises why it could not.
+
+    Keys may have been put back from before a person was known, and a row be damaged. Who loads does
+    so for many, and would fail for all of them; who asks fails for one, whose key is then parked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unopened: dict[UUID, Exception] = {}
+
+    def open(self, key: UUID, opening: Callable[[], Value]) -> Value | None:
+        """Keep what opening returns, or why it does not open: None then."""
+        try:
+            value = self[key] = opening()
+        except NOT_OPENED as error:
+            self.unopened[key] = error
+            return None
+        return value
+
+    def is_read(self, key: UUID) -> bool:
+        """Whether it was looked at, opened or not."""
+        return key in self or key in self.unopened
+
+    def __getitem__(self, key: UUID) -> Value:
+        """The value; raises ``KeyError``, or why it could not be opened."""
+        self._assert_opened(key)
+        return super().__getitem__(key)
+
+    def get(self, key: UUID, otherwise: Any = None) -> Any:
+        """The value if it is there; raises why it could not be opened."""
+        self._assert_opened(key)
+        return super().get(key, otherwise)
+
+    def _assert_opened(self, key: UUID) -> None:
+        if key in self.unopened:
+            raise self.unopened[key]

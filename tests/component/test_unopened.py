@@ -1,0 +1,196 @@
+"""What is kept of one person does not open: that is their key's trouble, and nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from contracts.sealed import PURPOSES
+from messaging import parking, releasing
+from tests.component.test_client_pages import find
+from tests.component.test_offers import HEADER, _mentor
+from tests.house import House
+
+CLIENT, OTHER = "+15035550123", "+15035550130"
+KEPT = {"matching": ("client", "about"), "notifications": ("person", "contact")}
+SOMEBODY_ELSE = {"record_number": "R-2", "visit_number": "V-2", "mobile": OTHER}
+
+
+def _damage(center: House, service: str, person: object) -> Callable[[], None]:
+    """Alter what a service keeps of somebody; what puts it back."""
+    table, column = KEPT[service]
+    engine = center.participants[service].engine
+    [row] = center.rows(
+        service, f"SELECT {column}::text AS was FROM {table} WHERE id = :id", id=person
+    )
+
+    def put(value: str) -> None:
+        statement = f"UPDATE {table} SET {column} = CAST(:value AS jsonb) WHERE id = :id"
+        with engine.begin() as conn:
+            conn.execute(text(statement), {"value": value, "id": person})
+
+    with engine.begin() as conn:
+        altered = f"""jsonb_set({column}, '{{box}}', '"own.AAAA"')"""
+        conn.execute(
+            text(f"UPDATE {table} SET {column} = {altered} WHERE id = :id"), {"id": person}
+        )
+    return lambda: put(row.was)
+
+
+def _parked(center: House, service: str) -> set[tuple[str, str]]:
+    return {(str(one.key), one.error) for one in parking.listed(center.participants[service])}
+
+
+def _erase(center: House, client_id: str) -> None:
+    assert center.desk.erase(UUID(client_id), by="ops", because="asked")
+    center.settle()
+
+
+@pytest.mark.parametrize("service", KEPT)
+def test_an_event_of_whoever_does_not_open_parks_their_key_alone(
+    center: House, service: str
+) -> None:
+    story = center.register(facility="south", needs=["job"])
+    put_back = _damage(center, service, story["client_id"])
+
+    center.register_only(facility="south", needs=["housing"])
+    other = center.register(facility="south", **SOMEBODY_ELSE)
+
+    assert {(story["client_id"], "NotOurs")} == _parked(center, service)
+    assert "assigned" == other["state"]
+    assert center.network.to(OTHER)
+
+    put_back()
+    assert releasing.replay(center.participants[service], UUID(story["client_id"]))
+    center.settle()
+    assert set() == _parked(center, service)
+    assert "assigned" == center.story(story["id"], "south")["state"]
+
+
+@pytest.mark.parametrize("lost", [("about",), ("contact",), PURPOSES], ids=str)
+def test_whoever_has_no_keys_any_more_is_erased_all_the_same(
+    center: House, lost: tuple[str, ...]
+) -> None:
+    """The keys were put back from before anybody knew this client."""
+    story = center.register(facility="south")
+    owner = create_engine(center.settings["KEYS_OWNER_URL"])
+    with owner.begin() as conn:
+        for purpose in lost:
+            gone = text(f"DELETE FROM key_{purpose} WHERE person = :id")
+            conn.execute(gone, {"id": story["client_id"]})
+    owner.dispose()
+    for participant in center.participants.values():
+        participant.keyring.forget()
+
+    _erase(center, story["client_id"])
+    center.register(facility="south", **SOMEBODY_ELSE)
+
+    for service, (table, _) in KEPT.items():
+        assert set() == _parked(center, service)
+        query = f"SELECT state FROM {table} WHERE id = :id"
+        [row] = center.rows(service, query, id=story["client_id"])
+        assert row.state in ("erased", "ended")
+
+
+def test_a_message_to_whoever_does_not_open_waits_and_all_others_leave(center: House) -> None:
+    center.sender.is_busy = True
+    story = center.register_only(facility="south")
+    center.register_only(facility="south", **SOMEBODY_ELSE)
+    for loop in ("intake relay", "notifications consumer"):
+        while center.loops()[loop].step():
+            pass
+    put_back = _damage(center, "notifications", story["client_id"])
+
+    center.sender.is_busy = False
+    center.settle()
+
+    assert {(story["client_id"], "NotOurs")} == _parked(center, "notifications")
+    assert [] == center.network.to(CLIENT)
+    assert center.network.to(OTHER)
+
+    put_back()
+    assert releasing.replay(center.notifications, UUID(story["client_id"]))
+    center.settle()
+    assert center.network.to(CLIENT)
+    assert set() == _parked(center, "notifications")
+
+
+def test_what_waits_for_nobody_is_somebodys_task_when_it_cannot_leave(center: House) -> None:
+    story = center.register(facility="south")
+    center.sender.is_busy = True
+    center.text_only(CLIENT, "STOP")
+    put_back = _damage(center, "notifications", story["client_id"])
+
+    center.sender.is_busy = False
+    center.settle()
+
+    put_back()
+    answers = "SELECT state, reason FROM message WHERE purpose LIKE 'stop%'"
+    rows = center.rows("notifications", answers)
+    assert [("suppressed", "cannot_be_judged")] == [tuple(row) for row in rows]
+
+
+def test_a_timer_of_whoever_does_not_open_holds_up_no_other(center: House) -> None:
+    story = center.register(facility="south")
+    center.register(facility="south", **SOMEBODY_ELSE)
+    said = len(center.network.to(OTHER))
+    _damage(center, "notifications", story["client_id"])
+
+    for _ in range(8):
+        center.clock.move(days=1)
+        center.settle()
+
+    assert len(center.network.to(OTHER)) > said
+    assert {(story["client_id"], "NotOurs")} == _parked(center, "notifications")
+
+
+def test_whoever_waits_and_does_not_open_is_passed_over(center: House) -> None:
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
+    french = {"language": "fr", "facility": "south"}
+    waiting = center.register(high_risk=["homeless"], **french)
+    other = center.register(**SOMEBODY_ELSE, **french)
+    assert ("waiting", "waiting") == (waiting["state"], other["state"])
+    _damage(center, "matching", waiting["client_id"])
+
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=1))
+
+    assert {(waiting["client_id"], "NotOurs")} == _parked(center, "matching")
+    assert "assigned" == center.story(other["id"], "south")["state"]
+
+
+def test_a_mentor_who_does_not_open_is_chosen_by_nobody_and_told_of(center: House) -> None:
+    [first, *others] = center.rows(
+        "matching",
+        "SELECT id FROM mentor WHERE :at = ANY(facility_ids) ORDER BY id",
+        at=center.desk.facility("south").id,
+    )
+    assert others
+    with center.matching.engine.begin() as conn:
+        altered = """jsonb_set(profile, '{box}', '"own.AAAA"')"""
+        conn.execute(
+            text(f"UPDATE mentor SET profile = {altered} WHERE id = :id"), {"id": first.id}
+        )
+
+    story = center.register(facility="south")
+
+    assert "assigned" == story["state"]
+    assert {(str(first.id), "NotOurs")} == _parked(center, "matching")
+
+
+def test_a_page_shows_everybody_else(center: House) -> None:
+    story: dict[str, Any] = center.register(facility="south")
+    center.register(facility="south", **SOMEBODY_ELSE)
+    with center.intake.engine.begin() as conn:
+        altered = """jsonb_set(person, '{box}', '"own.AAAA"')"""
+        conn.execute(
+            text(f"UPDATE client SET person = {altered} WHERE id = :id"), {"id": story["client_id"]}
+        )
+
+    page = find(center.browser("clerk", "south"), "sam doe")
+
+    assert "One client is found" in page
+    assert "R-2" in page
