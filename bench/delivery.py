@@ -33,6 +33,7 @@ from services.notifications.sender import BATCH, THREADS
 from services.notifications.wording import render
 
 AIM = 0.6
+MAIL_PEERS = ("least", "aiosmtpd", "aiosmtpd that keeps each on a disk")
 CONSENT_OF = {"email": "email", "sms": "text"}
 Connection = TypeVar("Connection")
 
@@ -42,11 +43,12 @@ def run(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         Path(folder).chmod(0o755)
         with running_engines(Path(folder)) as settings:
-            mail, whole, texts = map(str, free_ports(3))
-            os.environ.update(settings | {"TWILIO_URL": f"http://127.0.0.1:{texts}"})
-            peer = subprocess.Popen([sys.executable, "-m", "bench.peers", mail, whole, texts])
+            ports = list(map(str, free_ports(4)))
+            os.environ.update(settings | {"TWILIO_URL": f"http://127.0.0.1:{ports[-1]}"})
+            peers = [sys.executable, "-m", "bench.peers", f"{folder}/mails", *ports]
+            peer = subprocess.Popen(peers)
             try:
-                _hand_over(Path(folder), count, {"least": mail, "aiosmtpd": whole})
+                _hand_over(Path(folder), count, dict(zip(MAIL_PEERS, ports, strict=False)))
             finally:
                 stop(peer)
 
@@ -63,7 +65,7 @@ def _hand_over(folder: Path, count: int, mail_ports: dict[str, str]) -> None:
         now = Clock(owner, mode="sandbox").now()
         for peer, port in mail_ports.items():
             os.environ["SMTP_PORT"] = port
-            _compare(folder, count, now, "email", _mail, f"email, {peer} peer")
+            _compare(folder, count, now, "email", _mail, f"email, {peer}")
         _compare(folder, count, now, "sms", _text, "sms")
     finally:
         stop(intake)

@@ -1,16 +1,20 @@
-"""Two mail servers and a network for texts that accept at once: ``python -m bench.peers``, ports.
+"""Mail servers and a network for texts: ``python -m bench.peers FILE``, and a port for each.
 
-Two of them read no more than they must, so that the pace of a sender is its own; the second mail
-server is aiosmtpd, which keeps to the whole of the protocol as servers do.
+Two of them read no more than they must, so that the pace of a sender is its own. Another is
+aiosmtpd, which keeps to the whole of the protocol as servers do, and the last writes each mail to a
+disk before it says that it has it, as RFC 5321 (section 6.1) wants of a server.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
+from functools import partial
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from aiosmtpd.smtp import SMTP
 
@@ -74,16 +78,30 @@ class _Accepts:
         return "250 yes"
 
 
-async def serve(mail_port: int, whole_mail_port: int, text_port: int) -> None:
-    """All of them, until they are told to stop."""
+class _Keeps:
+    """The same, where what was accepted must not be lost."""
+
+    def __init__(self, spool: BinaryIO) -> None:
+        self._spool = spool
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+        """Write it down first."""
+        self._spool.write(envelope.content)
+        os.fsync(self._spool.fileno())
+        return "250 yes"
+
+
+async def serve(spool: BinaryIO, mail: int, whole: int, keeping: int, texts: int) -> None:
+    """All of them, at these ports, until they are told to stop."""
     loop = asyncio.get_running_loop()
-    await loop.create_server(MailPeer, "127.0.0.1", mail_port)
-    await loop.create_server(
-        lambda: SMTP(_Accepts(), hostname="peer", loop=loop), "127.0.0.1", whole_mail_port
-    )
-    await loop.create_server(TextPeer, "127.0.0.1", text_port)
+    await loop.create_server(MailPeer, "127.0.0.1", mail)
+    for port, handler in ((whole, _Accepts()), (keeping, _Keeps(spool))):
+        peer = partial(SMTP, handler, hostname="peer", loop=loop)
+        await loop.create_server(peer, "127.0.0.1", port)
+    await loop.create_server(TextPeer, "127.0.0.1", texts)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(*map(int, sys.argv[1:])))
+    with Path(sys.argv[1]).open("ab", buffering=0) as file:
+        asyncio.run(serve(file, *map(int, sys.argv[2:])))
