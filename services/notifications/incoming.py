@@ -89,10 +89,11 @@ class Desk:
             had_ended = bool(work.store.is_stopped([token]))
             if ends:
                 work.store.stop(token)
-            if not ids:
-                return _from_a_stranger(work, token, meaning, channel, provider_id)
             work.store.load_persons(ids)
             persons = _who_may_have_written(work, ids, meaning)
+            if not persons:
+                # Or somebody of whom what is kept does not open: what they said must not be lost.
+                return _from_a_stranger(work, token, meaning, channel, provider_id)
             if any(work.store.open_question(one.id, "check_in") for one in persons):
                 meaning = understand(words, "check_in")
             is_shared = len(persons) > 1

@@ -134,6 +134,15 @@ def test_what_waits_for_nobody_is_somebodys_task_when_it_cannot_leave(center: Ho
     assert [("suppressed", "cannot_be_judged")] == [tuple(row) for row in rows]
 
 
+def test_what_whoever_does_not_open_writes_is_not_lost(center: House) -> None:
+    story = center.register(facility="south")
+    _damage(center, "notifications", story["client_id"])
+
+    center.text(CLIENT, "I want to die")
+
+    assert "danger" in {task["kind"] for task in center.tasks("south")}
+
+
 def test_a_timer_of_whoever_does_not_open_holds_up_no_other(center: House) -> None:
     story = center.register(facility="south")
     center.register(facility="south", **SOMEBODY_ELSE)
