@@ -16,7 +16,7 @@ from hosting.clock import Clock
 from hosting.database import engine_for
 from hosting.measuring import REST_SECONDS, Measure, Measuring
 from hosting.process import Loop, Turn, Worker
-from hosting.settings import ServiceSettings
+from hosting.settings import ServiceSettings, SettingsError
 from hosting.wakeup import Listener, Waker
 from hosting.web import make_app
 from messaging import early, lag, metrics, restored
@@ -170,12 +170,16 @@ def lay_foundation(name: str, settings: ServiceSettings) -> Foundation:
     access = engine_for(settings.access_url, pool=4)
     keys = engine_for(settings.keys_url, pool=4)
     master = MasterKeys(public=settings.public_keys, private=settings.private_keys)
+    try:
+        keyring = Keyring(keys, master)
+    except ValueError as error:
+        raise SettingsError(f"settings: {error}") from error
     return Foundation(
         name=name,
         settings=settings,
         database=database,
         access=access,
-        keyring=Keyring(keys, master),
+        keyring=keyring,
         clock=Clock(access, mode=settings.mode),
         tokens=SearchTokens(settings.search_key),
         waker=Waker(database),

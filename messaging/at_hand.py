@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 from uuid import UUID
 
 from messaging.sealing import NOT_OPENED
 
 Value = TypeVar("Value")
+#: So many of whom none opens may each be in trouble of their own; of more, the trouble is ours.
+ONES_OWN = 3
 
 
 class AtHand(dict[UUID, Value]):
@@ -45,6 +47,17 @@ class AtHand(dict[UUID, Value]):
         self._assert_opened(key)
         return super().get(key, otherwise)
 
+    def __setitem__(self, key: UUID, value: Value) -> None:
+        """Put a value; whatever was there, and did not open, is of the past."""
+        self.unopened.pop(key, None)
+        super().__setitem__(key, value)
+
     def _assert_opened(self, key: UUID) -> None:
         if key in self.unopened:
             raise self.unopened[key]
+
+
+def assert_ones_own(errors: Collection[Exception], of: int) -> None:
+    """Raise the first of these when nothing opens of so many: nobody is set aside for that."""
+    if ONES_OWN < of == len(errors):
+        raise next(iter(errors))

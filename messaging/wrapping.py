@@ -46,6 +46,10 @@ class Wrapping:
             purpose: X25519PrivateKey.from_private_bytes(raw)
             for purpose, raw in master.private.items()
         }
+        for purpose, key in self._private.items():
+            if key.public_key().public_bytes_raw() != master.public[purpose]:
+                # All that was ever sealed would seem to be damaged.
+                raise ValueError(f"the halves of the master key for {purpose} are of two keys")
         #: The secrets under which halves are wrapped, by their sealed form.
         self._secret = lru_cache(maxsize=4_096)(self._opened)
         #: By purpose, the sealed form and the cipher of what wraps at present.

@@ -38,7 +38,7 @@ from contracts.intake import AboutClient, FacilityChanged
 from contracts.matching import Why
 from contracts.sealed import Destroyed
 from messaging import parking
-from messaging.at_hand import AtHand
+from messaging.at_hand import AtHand, assert_ones_own
 from messaging.parking import goes_on
 from messaging.rows import (
     NOTHING,
@@ -382,19 +382,20 @@ class Store:
         rows = self._conn.execute(query).all()
         self._take_in([row for row in rows if not self.clients.is_read(row.id)])
         found = [self.clients[row.id] for row in rows if row.id in self.clients]
-        for row in rows:
-            if row.id in self.clients.unopened:
-                self._set_aside(row.id, "waiting", self.clients.unopened[row.id])
+        unopened = self.clients.unopened
+        self._set_aside({row.id: unopened[row.id] for row in rows if row.id in unopened}, len(rows))
         if rows and not found:
             # They wait no longer, so that others come.
             return self.load_waiting(facility_id, beyond=beyond, limit=limit)
         return found
 
-    def _set_aside(self, key: UUID, handler: str, error: Exception) -> None:
+    def _set_aside(self, unopened: Mapping[UUID, Exception], of: int) -> None:
         """Whoever cannot be opened waits for a person, and nobody waits for them."""
-        log.error("what is kept of somebody cannot be opened", exc_info=error)
-        if not self.only_looks:
-            parking.set_aside(self._work, key, parking.caused_by(handler, error))
+        assert_ones_own(unopened.values(), of)
+        for key, error in unopened.items():
+            log.error("what is kept of somebody cannot be opened", exc_info=error)
+            if not self.only_looks:
+                parking.set_aside(self._work, key, parking.caused_by("placing", error))
 
     def _take_in(self, rows: Sequence[Any]) -> None:
         self._work.keys.need(("about", row.id) for row in rows)
@@ -556,15 +557,16 @@ class Store:
         # Why one of them is chosen is sealed for the client: one look finds all of these keys.
         seekers = [("identity", client_id) for client_id in self.clients]
         self._work.keys.need([*(("about", row.id) for row in rows), *seekers])
-        found = {}
+        found, unopened = {}, {}
         for row in rows:
             try:
                 profile = self._work.keys.open_as(MentorRow, from_json(row.profile))
             except NOT_OPENED as error:
-                self._set_aside(row.id, "choosing", error)
+                unopened[row.id] = error
                 continue
             if isinstance(profile, MentorRow):
                 found[row.id] = profile
+        self._set_aside(unopened, len(rows))
         return found
 
     def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from contracts.notifications import (
     ReplyReceived,
 )
 from hosting.hours import after_open_time
+from messaging import parking
 from messaging.sealing import SearchTokens, to_json
 from messaging.work import Participant, Work
 from services.notifications import calling_off, cards, check_ins
@@ -79,7 +80,8 @@ class Desk:
     def _received(self, channel: str, token: str, words: str, provider_id: str) -> None:
         with self.participant.engine.connect() as conn:
             column = PERSON.c.mobile_token if channel == "sms" else PERSON.c.email_token
-            ids = list(conn.execute(select(PERSON.c.id).where(column == token)).scalars())
+            tokens = select(PERSON.c.id, PERSON.c.mobile_token, PERSON.c.email_token)
+            tokens_of = {row.id: row[1:] for row in conn.execute(tokens.where(column == token))}
 
         def command(work: Work) -> Iterable[Event]:
             if self._is_repeated(work, provider_id):
@@ -89,14 +91,15 @@ class Desk:
             had_ended = bool(work.store.is_stopped([token]))
             if ends:
                 work.store.stop(token)
-            work.store.load_persons(ids)
-            persons = _who_may_have_written(work, ids, meaning)
+            work.store.load_persons(tokens_of)
+            persons = _who_may_have_written(work, list(tokens_of), meaning)
+            is_strangers = meaning is Meaning.WRONG_NUMBER
+            unopened = _set_aside(work, tokens_of, ends=ends and not is_strangers)
             if not persons:
-                # Or somebody of whom what is kept does not open: what they said must not be lost.
                 return _from_a_stranger(work, token, meaning, channel, provider_id)
             if any(work.store.open_question(one.id, "check_in") for one in persons):
                 meaning = understand(words, "check_in")
-            is_shared = len(persons) > 1
+            is_shared = len(persons) + unopened > 1
             if is_shared and meaning not in SAID_OF_THE_NUMBER:
                 meaning = Meaning.SHARED
             # A stranger says it of their own number, not of whoever had it.
@@ -403,6 +406,18 @@ def _who_may_have_written(work: Work, ids: list[UUID], meaning: Meaning) -> list
 def _is_here(person: Person) -> bool:
     """Whether somebody may have a reason to write: a mentor who pauses has."""
     return person.state == "active" or (person.kind == "mentor" and person.state != "erased")
+
+
+def _set_aside(work: Work, tokens_of: Mapping[UUID, Iterable[str | None]], *, ends: bool) -> int:
+    """How many of these do not open: what they wrote is for a person, and their stop for all."""
+    unopened = {key: work.store.persons.unopened.get(key) for key in tokens_of}
+    found = {key: error for key, error in unopened.items() if error is not None}
+    for key, error in found.items():
+        parking.set_aside(work, key, parking.caused_by("reply", error))
+        for token in tokens_of[key] if ends else ():
+            if token is not None:
+                work.store.stop(token)
+    return len(found)
 
 
 def _from_a_stranger(

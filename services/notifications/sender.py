@@ -29,6 +29,7 @@ from contracts.notifications import (
 )
 from contracts.topics import TOPICS
 from hosting.hours import is_open, next_opening
+from messaging.at_hand import assert_ones_own
 from messaging.epoch import is_ours
 from messaging.heartbeats import heard_lately, uptime
 from messaging.parking import caused_by, goes_on, set_aside
@@ -276,11 +277,12 @@ class Sender:
             return
         self._load(work, rows)
         addresses: dict[UUID, str | None] = {}
+        unopened: list[tuple[Any, Exception]] = []
         for row in rows:
             try:
                 addresses[row.id] = _address(work, row)
             except NOT_OPENED as error:
-                yield from self._set_aside(work, row, error)
+                unopened.append((row, error))
         known = [row for row in rows if row.id in addresses]
         stopped = self._look(work, known, addresses)
         for row in known:
@@ -289,7 +291,10 @@ class Sender:
             try:
                 yield from self._decide(work, row, address, leased, ends, has_stopped=has_stopped)
             except NOT_OPENED as error:
-                yield from self._set_aside(work, row, error)
+                unopened.append((row, error))
+        assert_ones_own([why for _, why in unopened], len(rows))
+        for row, why in unopened:
+            yield from self._set_aside(work, row, why)
         work.store.lease([one.as_columns() for one in leased])
 
     def _look(
@@ -394,7 +399,7 @@ class Sender:
     ) -> Standing:
         contact = person.contact if person else None
         consent = {"sms": "text", "email": "email"}.get(message.channel)
-        client: Person | None = work.store.persons.get(message.subject_id)
+        client = _client(work, message, message.subject_id)
         recipient: Any = message.recipient
         return Standing(
             recipient=recipient,
@@ -433,8 +438,9 @@ class Sender:
         log.error("a message cannot leave", exc_info=error, extra={"message_id": str(row.id)})
         if row.purpose in NEVER_WAITS:
             yield from self._suppress(work, row, _message(row), "cannot_be_judged")
-        else:
-            set_aside(work, row.subject_id, caused_by("sending", error))
+            return
+        is_theirs = row.person_id in work.store.persons.unopened
+        set_aside(work, row.person_id if is_theirs else row.subject_id, caused_by("sending", error))
 
     @staticmethod
     def _suppress(work: Work, row: Any, message: Message, reason: str) -> Iterator[Event]:
@@ -629,13 +635,22 @@ def _facts(work: Work, message: Message, address: str, facility: Facility) -> Fa
         address=address,
         facility=facility,
         person=persons.get(message.person_id) if message.person_id else None,
-        client=persons.get(assignment.client_id if assignment else message.subject_id),
+        client=_client(work, message, assignment.client_id if assignment else message.subject_id),
         mentor=persons.get(assignment.mentor_id) if assignment else None,
         assignment=assignment,
         question=question,
         card_id=card_id,
         hello=hello,
     )
+
+
+def _client(work: Work, message: Message, client_id: UUID) -> Person | None:
+    """Whom it is about; whoever is on call is called though that does not open."""
+    persons = work.store.persons
+    if message.recipient == "on_call" and client_id in persons.unopened:
+        return None
+    client: Person | None = persons.get(client_id)
+    return client
 
 
 def _may_lead_to_card(message: Message, mentor: Person | None) -> bool:

@@ -11,11 +11,12 @@ from sqlalchemy import create_engine, text
 
 from contracts.sealed import PURPOSES
 from messaging import parking, releasing
+from messaging.sealing import NotOurs
 from tests.component.test_client_pages import find
 from tests.component.test_offers import HEADER, _mentor
 from tests.house import House
 
-CLIENT, OTHER = "+15035550123", "+15035550130"
+CLIENT, OTHER, MAIL = "+15035550123", "+15035550130", "sam@example.org"
 KEPT = {"matching": ("client", "about"), "notifications": ("person", "contact")}
 SOMEBODY_ELSE = {"record_number": "R-2", "visit_number": "V-2", "mobile": OTHER}
 
@@ -141,6 +142,92 @@ def test_what_whoever_does_not_open_writes_is_not_lost(center: House) -> None:
     center.text(CLIENT, "I want to die")
 
     assert "danger" in {task["kind"] for task in center.tasks("south")}
+
+
+def test_what_one_of_two_with_one_phone_writes_is_not_the_others(center: House) -> None:
+    story = center.register(facility="south")
+    other = center.register(facility="south", **{**SOMEBODY_ELSE, "mobile": CLIENT})
+    _damage(center, "notifications", story["client_id"])
+
+    center.text(CLIENT, "NO")
+
+    assert {(story["client_id"], "NotOurs")} == _parked(center, "notifications")
+    [reply] = center.rows("notifications", "SELECT meaning, words FROM reply")
+    assert ("shared", None) == (reply.meaning, reply.words)
+    assert "assigned" == center.story(other["id"], "south")["state"]
+
+
+def test_a_stop_of_whoever_does_not_open_ends_all_that_reaches_them(center: House) -> None:
+    story = center.register(facility="south", email=MAIL)
+    put_back = _damage(center, "notifications", story["client_id"])
+
+    center.text(CLIENT, "STOP")
+
+    put_back()
+    assert releasing.replay(center.notifications, UUID(story["client_id"]))
+    said = len(center.network.letters)
+    for _ in range(8):
+        center.clock.move(days=1)
+        center.settle()
+    later = [letter.to for _, letter in center.network.letters[said:]]
+    assert {CLIENT, MAIL}.isdisjoint(later)
+
+
+def test_a_mentor_who_does_not_open_waits_and_what_is_not_of_them_leaves(center: House) -> None:
+    center.sender.is_busy = True
+    center.register_only(facility="south")
+    for loop in ("intake relay", "matching consumer", "matching relay", "notifications consumer"):
+        while center.loops()[loop].step():
+            pass
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
+    _damage(center, "notifications", row.mentor_id)
+
+    center.sender.is_busy = False
+    center.settle()
+
+    assert (str(row.mentor_id), "NotOurs") in _parked(center, "notifications")
+    assert 1 == len(center.network.to(CLIENT))
+
+
+def test_whoever_is_on_call_is_called_about_whoever_does_not_open(center: House) -> None:
+    story = center.register(facility="south")
+    center.clock.move(hours=10)
+    center.settle()
+    center.sender.is_busy = True
+    center.text_only(CLIENT, "I want to die")
+    for loop in (
+        "notifications relay",
+        "intake consumer",
+        "intake relay",
+        "notifications consumer",
+    ):
+        while center.loops()[loop].step():
+            pass
+    _damage(center, "notifications", story["client_id"])
+
+    center.sender.is_busy = False
+    center.settle()
+
+    pages = "SELECT state FROM message WHERE purpose = 'on_call'"
+    assert {"handed_over"} == {row.state for row in center.rows("notifications", pages)}
+
+
+def test_when_nothing_opens_nobody_is_set_aside(center: House) -> None:
+    center.sender.is_busy = True
+    for number in range(5):
+        other = {"record_number": f"R-{number}", "mobile": f"+1503555017{number}"}
+        center.register_only(facility="south", **other)
+    for loop in ("intake relay", "notifications consumer"):
+        while center.loops()[loop].step():
+            pass
+    for row in center.rows("notifications", "SELECT id FROM person WHERE kind = 'client'"):
+        _damage(center, "notifications", row.id)
+
+    center.sender.is_busy = False
+    with pytest.raises(NotOurs):
+        center.sender.step()
+
+    assert set() == _parked(center, "notifications")
 
 
 def test_a_timer_of_whoever_does_not_open_holds_up_no_other(center: House) -> None:

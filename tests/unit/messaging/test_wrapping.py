@@ -81,3 +81,8 @@ def test_what_was_forgotten_wraps_nobody_else(opener: Wrapping) -> None:
     assert one[:SECRET_BYTES] == another[:SECRET_BYTES] != later[:SECRET_BYTES]
     assert len({one, another, later}) == 3
     assert {opener.unwrap("contact", SOMEBODY, each) for each in (one, another, later)} == {HALF}
+
+
+def test_halves_of_two_keys_are_refused() -> None:
+    with pytest.raises(ValueError, match="contact"):
+        Wrapping(MasterKeys(public=PUBLIC, private={"contact": PRIVATE["about"]}))
