@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 from uuid import UUID
 
+from contracts.sealed import Destroyed
 from messaging.sealing import NOT_OPENED
 
 Value = TypeVar("Value")
@@ -23,14 +24,24 @@ class AtHand(dict[UUID, Value]):
     def __init__(self) -> None:
         super().__init__()
         self.unopened: dict[UUID, Exception] = {}
+        #: Whose erasure is applied: they go whether or not they can be opened.
+        self.erased: set[UUID] = set()
 
-    def open(self, key: UUID, opening: Callable[[], Value]) -> Value | None:
-        """Keep what opening returns, or why it does not open: None then."""
+    def open(
+        self, key: UUID, opening: Callable[[], Any], made: Callable[[Any], Value] = lambda it: it
+    ) -> Value | None:
+        """Keep what is made of what opens, or of None where that is gone.
+
+        Where it does not open, why that is so is kept, and None is returned.
+        """
         try:
-            value = self[key] = opening()
+            opened = opening()
         except NOT_OPENED as error:
-            self.unopened[key] = error
-            return None
+            if key not in self.erased:
+                self.unopened[key] = error
+                return None
+            opened = Destroyed()
+        value = self[key] = made(None if isinstance(opened, Destroyed) else opened)
         return value
 
     def is_read(self, key: UUID) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, and_, or_, select
 from contracts.intake import FacilityPeople
 from contracts.matching import MentorName, Why
 from contracts.sealed import Destroyed
+from messaging.at_hand import AtHand
 from messaging.rows import among
 from messaging.sealing import NOT_OPENED, KeyView, from_json
 from messaging.tables import OUTBOX
@@ -214,17 +216,13 @@ def persons_of(
         rows = conn.execute(query).all()
     keys = participant.keyring.view()
     keys.need(("identity", row.id) for row in rows)
-    found = {}
+    persons: AtHand[Person | None] = AtHand()
     for row in rows:
-        try:
-            person = keys.open_as(Person, from_json(row.person))
-        except NOT_OPENED:
-            # Whoever else is on the page is there all the same.
-            log.exception("a client cannot be opened")
-            continue
-        if isinstance(person, Person):
-            found[row.id] = person
-    return found
+        persons.open(row.id, partial(keys.open_as, Person, from_json(row.person)))
+    for error in persons.unopened.values():
+        # Whoever else is on the page is there all the same.
+        log.error("a client cannot be opened", exc_info=error)
+    return {key: person for key, person in persons.items() if person is not None}
 
 
 def shown(person: Person) -> dict[str, str]:

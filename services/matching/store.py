@@ -36,7 +36,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.intake import AboutClient, FacilityChanged
 from contracts.matching import Why
-from contracts.sealed import Destroyed
 from messaging import parking
 from messaging.at_hand import AtHand, assert_ones_own
 from messaging.parking import goes_on
@@ -48,7 +47,7 @@ from messaging.rows import (
     insert_many,
     upsert_many,
 )
-from messaging.sealing import NOT_OPENED, from_json, nothing, to_json
+from messaging.sealing import from_json, nothing, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
 
@@ -281,6 +280,11 @@ def seeker_of(client: Client, refused: frozenset[UUID]) -> Seeker | None:
     )
 
 
+def _client(row: Any, about: AboutClient | None) -> Client:
+    values = {f.name: getattr(row, f.name) for f in fields(Client) if f.name != "about"}
+    return Client(**values, about=about)
+
+
 _TIMES = ("state", "discharge_id", "assigned_at", "contact_at", "ended_at", "end_reason")
 _KEPT = tuple(column.name for column in ASSIGNMENT.c)
 _CLIENTS = select(CLIENT).where(among_given(CLIENT.c.id)).order_by(CLIENT.c.id)
@@ -325,8 +329,6 @@ class Store:
         self._conn = work.conn
         self._kept = kept
         self.clients: AtHand[Client] = AtHand()
-        #: Whose erasure is applied here: they go whether or not they can be opened.
-        self._erased: set[UUID] = set()
         self.traces: dict[UUID, str] = {}
         #: Facilities where a place, a mentor or a rule changed, so that those who wait may go on.
         self.eased: set[UUID] = set()
@@ -341,7 +343,7 @@ class Store:
 
     def load(self, events: Sequence[Event]) -> None:
         """Lock and read the clients of these events with their assignments."""
-        self._erased.update(event.key for event in events if event.erases)
+        self.clients.erased.update(event.key for event in events if event.erases)
         self.load_clients({event.key for event in events})
 
     def load_clients(self, client_ids: Iterable[UUID]) -> None:
@@ -400,24 +402,14 @@ class Store:
     def _take_in(self, rows: Sequence[Any]) -> None:
         self._work.keys.need(("about", row.id) for row in rows)
         for row in rows:
-            client = self.clients.open(row.id, partial(self._client, row))
+            opening = partial(self._work.keys.open_as, AboutClient, from_json(row.about))
+            client = self.clients.open(row.id, opening, partial(_client, row))
             if client is not None:
                 self._before[row.id] = client
         ids = [row.id for row in rows]
         for row in self._conn.execute(_ACTIVE_OF, {"ids": ids}) if ids else ():
             assignment = Assignment(**row._mapping)
             self._active[row.client_id] = self._loaded[row.id] = assignment
-
-    def _client(self, row: Any) -> Client:
-        about: AboutClient | Destroyed
-        try:
-            about = self._work.keys.open_as(AboutClient, from_json(row.about))
-        except NOT_OPENED:
-            if row.id not in self._erased:
-                raise
-            about = Destroyed()
-        values = {f.name: getattr(row, f.name) for f in fields(Client) if f.name != "about"}
-        return Client(**values, about=None if isinstance(about, Destroyed) else about)
 
     def put(self, client: Client) -> None:
         """A client as they now stand."""
@@ -557,17 +549,12 @@ class Store:
         # Why one of them is chosen is sealed for the client: one look finds all of these keys.
         seekers = [("identity", client_id) for client_id in self.clients]
         self._work.keys.need([*(("about", row.id) for row in rows), *seekers])
-        found, unopened = {}, {}
+        profiles: AtHand[MentorRow | None] = AtHand()
         for row in rows:
-            try:
-                profile = self._work.keys.open_as(MentorRow, from_json(row.profile))
-            except NOT_OPENED as error:
-                unopened[row.id] = error
-                continue
-            if isinstance(profile, MentorRow):
-                found[row.id] = profile
-        self._set_aside(unopened, len(rows))
-        return found
+            opening = partial(self._work.keys.open_as, MentorRow, from_json(row.profile))
+            profiles.open(row.id, opening)
+        self._set_aside(profiles.unopened, len(rows))
+        return {key: profile for key, profile in profiles.items() if profile is not None}
 
     def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:
         """Facilities by id."""

@@ -410,10 +410,10 @@ def _is_here(person: Person) -> bool:
 
 def _set_aside(work: Work, tokens_of: Mapping[UUID, Iterable[str | None]], *, ends: bool) -> int:
     """How many of these do not open: what they wrote is for a person, and their stop for all."""
-    unopened = {key: work.store.persons.unopened.get(key) for key in tokens_of}
-    found = {key: error for key, error in unopened.items() if error is not None}
-    for key, error in found.items():
-        parking.set_aside(work, key, parking.caused_by("reply", error))
+    unopened = work.store.persons.unopened
+    found = [key for key in tokens_of if key in unopened]
+    for key in found:
+        parking.set_aside(work, key, parking.caused_by("reply", unopened[key]))
         for token in tokens_of[key] if ends else ():
             if token is not None:
                 work.store.stop(token)

@@ -40,7 +40,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from contracts.event import Event
 from contracts.intake import ContactDetails, FacilityPeople
 from contracts.matching import MentorContact
-from contracts.sealed import Destroyed, Sealed
+from contracts.sealed import Destroyed
 from messaging.at_hand import AtHand
 from messaging.rows import (
     NOTHING,
@@ -51,7 +51,7 @@ from messaging.rows import (
     update_many,
     upsert_many,
 )
-from messaging.sealing import NOT_OPENED, from_json, to_json
+from messaging.sealing import from_json, to_json
 from services.notifications.domain import UNDER_WAY
 
 if TYPE_CHECKING:
@@ -387,6 +387,10 @@ _PLANNED_TO = _PLANNED.where(MESSAGE.c.person_id == bindparam("id"))
 _FIRST = {"offer": 0, "check_in": 1, "introduction": 2, "contact": 3}
 
 
+def _person(row: Any, contact: Any) -> Person:
+    return Person(**{name: getattr(row, name) for name in _PERSON}, contact=contact)
+
+
 class Store:
     """The persons at hand with what is planned, asked and agreed about them."""
 
@@ -394,8 +398,6 @@ class Store:
         self._work = work
         self._conn = work.conn
         self.persons: AtHand[Person] = AtHand()
-        #: Whose erasure is applied here: they go whether or not they can be opened.
-        self._erased: set[UUID] = set()
         self.consents: dict[UUID, set[str]] = {}
         self.assignments: dict[UUID, Assignment] = {}
         self.questions: dict[UUID, Question] = {}
@@ -422,7 +424,7 @@ class Store:
 
     def load(self, events: Sequence[Event]) -> None:
         """Lock and read the persons whom these events are about or name."""
-        self._erased.update(event.key for event in events if event.erases)
+        self.persons.erased.update(event.key for event in events if event.erases)
         self.load_persons({key for event in events for key in (event.key, *event.also)})
 
     def load_persons(self, ids: Iterable[UUID]) -> None:
@@ -443,7 +445,8 @@ class Store:
         owners = {owner for row in rows for owner in (row.id, row.facility_id) if owner}
         self._work.keys.need(("contact", owner) for owner in owners)
         for row in rows:
-            self._before[row.id] = self.persons.open(row.id, partial(self._person, row))
+            opening, made = partial(self._contact, row), partial(_person, row)
+            self._before[row.id] = self.persons.open(row.id, opening, made)
         self._facility_rows |= {row.id: row for row in facilities}
         for row in consents:
             self.consents.setdefault(row.client_id, set()).add(row.channel)
@@ -487,21 +490,11 @@ class Store:
             if row.id not in self._messages:
                 self._keep_message(Message(**dict(zip(_MESSAGE, row, strict=True))))
 
-    def _person(self, row: Any) -> Person:
-        contact = None
-        if row.contact is not None:
-            content: type[Any] = ContactDetails if row.kind == "client" else MentorContact
-            contact = self._opened(row.id, content, from_json(row.contact))
-        return Person(**{name: getattr(row, name) for name in _PERSON}, contact=contact)
-
-    def _opened(self, person_id: UUID, content: type[Any], sealed: Sealed) -> Any:
-        try:
-            opened = self._work.keys.open_as(content, sealed)
-        except NOT_OPENED:
-            if person_id not in self._erased:
-                raise
+    def _contact(self, row: Any) -> Any:
+        if row.contact is None:
             return None
-        return None if isinstance(opened, Destroyed) else opened
+        content: type[Any] = ContactDetails if row.kind == "client" else MentorContact
+        return self._work.keys.open_as(content, from_json(row.contact))
 
     def facility(self, facility_id: UUID | None) -> Facility | None:
         """A facility with its people, opened."""

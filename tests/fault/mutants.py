@@ -317,8 +317,8 @@ MUTANTS = (
         name="what cannot be opened of one person fails whoever reads for many",
         breaks="G6",
         file="messaging/at_hand.py",
-        line="            self.unopened[key] = error",
-        bug="            raise",
+        line="                self.unopened[key] = error",
+        bug="                raise",
         tests="tests/component/test_unopened.py",
     ),
     Mutant(
