@@ -203,6 +203,12 @@ class House:
                 found[f"{name} {loop.name}"] = loop
         return found
 
+    def run(self, *loops: str) -> None:
+        """Let these loops, one after the other, do all that there is for them to do now."""
+        for name in loops:
+            while self.loops()[name].step():
+                pass
+
     def load_demo(self) -> None:
         """The two facilities and twelve mentors of the demo."""
         self.load_facilities()

@@ -119,9 +119,7 @@ def _plan_first(center: House) -> None:
     """The client is discharged, and notifications hears of it; its sender has not come by."""
     answer = center.api().post("/api/discharges", json=a_discharge(center.clock.now()))
     assert 202 == answer.status_code
-    for loop in ("intake relay", "notifications consumer"):
-        while center.loops()[loop].step():
-            pass
+    center.run("intake relay", "notifications consumer")
 
 
 def _first(center: House) -> tuple[str, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,13 +16,16 @@ from tests.component.test_offers import HEADER, _mentor
 from tests.house import House
 
 CLIENT, OTHER, MAIL = "+15035550123", "+15035550130", "sam@example.org"
+#: The rows in which services keep what they know of a client: table, and sealed column.
 KEPT = {"matching": ("client", "about"), "notifications": ("person", "contact")}
 SOMEBODY_ELSE = {"record_number": "R-2", "visit_number": "V-2", "mobile": OTHER}
 
 
-def _damage(center: House, service: str, person: object) -> Callable[[], None]:
+def _damage(
+    center: House, service: str, person: object, kept: tuple[str, str] | None = None
+) -> Callable[[], None]:
     """Alter what a service keeps of somebody; what puts it back."""
-    table, column = KEPT[service]
+    table, column = kept or KEPT[service]
     engine = center.participants[service].engine
     [row] = center.rows(
         service, f"SELECT {column}::text AS was FROM {table} WHERE id = :id", id=person
@@ -101,9 +103,7 @@ def test_a_message_to_whoever_does_not_open_waits_and_all_others_leave(center: H
     center.sender.is_busy = True
     story = center.register_only(facility="south")
     center.register_only(facility="south", **SOMEBODY_ELSE)
-    for loop in ("intake relay", "notifications consumer"):
-        while center.loops()[loop].step():
-            pass
+    center.run("intake relay", "notifications consumer")
     put_back = _damage(center, "notifications", story["client_id"])
 
     center.sender.is_busy = False
@@ -130,6 +130,7 @@ def test_what_waits_for_nobody_is_somebodys_task_when_it_cannot_leave(center: Ho
     center.settle()
 
     put_back()
+    assert "message_suppressed" in {task["kind"] for task in center.tasks("south")}
     answers = "SELECT state, reason FROM message WHERE purpose LIKE 'stop%'"
     rows = center.rows("notifications", answers)
     assert [("suppressed", "cannot_be_judged")] == [tuple(row) for row in rows]
@@ -176,9 +177,7 @@ def test_a_stop_of_whoever_does_not_open_ends_all_that_reaches_them(center: Hous
 def test_a_mentor_who_does_not_open_waits_and_what_is_not_of_them_leaves(center: House) -> None:
     center.sender.is_busy = True
     center.register_only(facility="south")
-    for loop in ("intake relay", "matching consumer", "matching relay", "notifications consumer"):
-        while center.loops()[loop].step():
-            pass
+    center.run("intake relay", "matching consumer", "matching relay", "notifications consumer")
     [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
     _damage(center, "notifications", row.mentor_id)
 
@@ -195,14 +194,7 @@ def test_whoever_is_on_call_is_called_about_whoever_does_not_open(center: House)
     center.settle()
     center.sender.is_busy = True
     center.text_only(CLIENT, "I want to die")
-    for loop in (
-        "notifications relay",
-        "intake consumer",
-        "intake relay",
-        "notifications consumer",
-    ):
-        while center.loops()[loop].step():
-            pass
+    center.run("notifications relay", "intake consumer", "intake relay", "notifications consumer")
     _damage(center, "notifications", story["client_id"])
 
     center.sender.is_busy = False
@@ -217,9 +209,7 @@ def test_when_nothing_opens_nobody_is_set_aside(center: House) -> None:
     for number in range(5):
         other = {"record_number": f"R-{number}", "mobile": f"+1503555017{number}"}
         center.register_only(facility="south", **other)
-    for loop in ("intake relay", "notifications consumer"):
-        while center.loops()[loop].step():
-            pass
+    center.run("intake relay", "notifications consumer")
     for row in center.rows("notifications", "SELECT id FROM person WHERE kind = 'client'"):
         _damage(center, "notifications", row.id)
 
@@ -265,11 +255,7 @@ def test_a_mentor_who_does_not_open_is_chosen_by_nobody_and_told_of(center: Hous
         at=center.desk.facility("south").id,
     )
     assert others
-    with center.matching.engine.begin() as conn:
-        altered = """jsonb_set(profile, '{box}', '"own.AAAA"')"""
-        conn.execute(
-            text(f"UPDATE mentor SET profile = {altered} WHERE id = :id"), {"id": first.id}
-        )
+    _damage(center, "matching", first.id, ("mentor", "profile"))
 
     story = center.register(facility="south")
 
@@ -278,13 +264,9 @@ def test_a_mentor_who_does_not_open_is_chosen_by_nobody_and_told_of(center: Hous
 
 
 def test_a_page_shows_everybody_else(center: House) -> None:
-    story: dict[str, Any] = center.register(facility="south")
+    story = center.register(facility="south")
     center.register(facility="south", **SOMEBODY_ELSE)
-    with center.intake.engine.begin() as conn:
-        altered = """jsonb_set(person, '{box}', '"own.AAAA"')"""
-        conn.execute(
-            text(f"UPDATE client SET person = {altered} WHERE id = :id"), {"id": story["client_id"]}
-        )
+    _damage(center, "intake", story["client_id"], ("client", "person"))
 
     page = find(center.browser("clerk", "south"), "sam doe")
 
