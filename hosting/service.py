@@ -113,7 +113,7 @@ class Foundation:
         at a time; both in seconds. One that ``beats`` lets the others know that it is not silent
         for lack of a voice.
         """
-        servers = self.settings.kafka_servers
+        servers, fuse = self.settings.kafka_servers, self.settings.fuse_after
         writer = KafkaWriter(servers, self.name)
         topics = [topic.name for who, topic in TOPICS.items() if who != self.name]
         metrics.begin(topics)
@@ -127,7 +127,7 @@ class Foundation:
                 gather_seconds=hears_after,
                 dead_after_seconds=self.settings.dead_after_seconds,
             ),
-            fuse=self.settings.fuse_after,
+            fuse=fuse,
         )
         watch = lag.LagWatch(self.database, KafkaBacklog(servers, topics), subscriber.stalled)
         gap_after = self.settings.gap_after_seconds
@@ -140,10 +140,10 @@ class Foundation:
         turns = [
             *hearing,
             Turn(loop=subscriber, rest_seconds=0),
-            Turn(loop=TimerLoop(participant), rest_seconds=1.0),
+            Turn(loop=TimerLoop(participant, fuse=fuse), rest_seconds=1.0),
             *(Turn(loop=loop, rest_seconds=0.5) for loop in unhurried),
             *(Turn(loop=loop, rest_seconds=15.0) for loop in seldom),
-            Turn(loop=early.Releasing(participant), rest_seconds=early.REST_SECONDS),
+            Turn(loop=early.Releasing(participant, fuse=fuse), rest_seconds=early.REST_SECONDS),
             Turn(loop=Replaying(participant), rest_seconds=1.0),
             Turn(loop=Shredding(participant), rest_seconds=REST_SECONDS),
             Turn(loop=Chaining(self.database), rest_seconds=REST_SECONDS),

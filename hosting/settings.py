@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from contracts.sealed import PURPOSES
+from messaging.fuse import FUSE_AFTER
 
 MODES = ("sandbox", "allow-list", "live")
 
@@ -56,7 +57,7 @@ class ServiceSettings:
         "GAP_AFTER_SECONDS", "how long an event may wait for an earlier one", default=120
     )
     fuse_after: int = setting(
-        "FUSE_AFTER", "how many subjects may fail in a row before a consumer stops", default=10
+        "FUSE_AFTER", "how many subjects may fail in a row before a loop stops", default=FUSE_AFTER
     )
     web_port: int = setting("{S}_WEB_PORT", "the port of its pages and API", default=8000)
     web_host: str = setting("WEB_HOST", "the address that its ports bind to", default="127.0.0.1")

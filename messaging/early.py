@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
+from messaging.fuse import FUSE_AFTER, Fuse
 from messaging.releasing import apply_ready
 from messaging.tables import EARLY, PARKED_KEY
 from messaging.work import Participant
@@ -40,8 +41,10 @@ class Releasing:
 
     name = "early"
 
-    def __init__(self, participant: Participant) -> None:
+    def __init__(self, participant: Participant, *, fuse: int = FUSE_AFTER) -> None:
+        """``fuse``: how many subjects may fail in a row before the fault is taken for ours."""
         self._participant = participant
+        self._fuse = Fuse(self.name, fuse)
         self._beyond = _FIRST
 
     def step(self) -> bool:
@@ -50,6 +53,6 @@ class Releasing:
         with self._participant.engine.connect() as conn:
             keys = conn.execute(_KEYS, given).scalars().all()
         self._beyond = keys[-1] if len(keys) == BATCH else _FIRST
-        if keys and (applied := apply_ready(self._participant, keys)):
+        if keys and (applied := apply_ready(self._participant, keys, self._fuse)):
             log.info("early events were ready and are applied", extra={"count": applied})
         return False

@@ -1,15 +1,22 @@
 """Stop instead of setting everybody aside, when everything fails.
 
-One subject whose event fails is at fault itself, and waits for a person. When subject after subject
-fails and nothing succeeds in between, the fault is ours: the consumer stops, tries one record at a
-time, and goes on by itself as soon as one succeeds.
+One subject whose event or timer fails is at fault itself, and waits for a person. When subject
+after subject fails and nothing succeeds in between, the fault is ours: the loop sets nobody else
+aside, tries one at a time, and goes on by itself as soon as one succeeds.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from messaging import metrics
+
+Value = TypeVar("Value")
+#: How many subjects may fail in a row, unless it is set otherwise.
+FUSE_AFTER = 10
 
 
 class Blown(Exception):
@@ -17,21 +24,27 @@ class Blown(Exception):
 
 
 class Fuse:
-    """Counts the subjects that failed since anything succeeded."""
+    """Counts the subjects that failed in one loop since anything succeeded there."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, loop: str, after: int) -> None:
+        self._loop = loop
         self._after = after
         self._failed: set[UUID] = set()
-        #: Whether only one record is tried at a time.
+        #: Whether only one is tried at a time.
         self.is_blown = False
+        self._set(blown=False)
+
+    def let_through(self, these: Sequence[Value]) -> Sequence[Value]:
+        """All of these, or any one while it is blown: the first may be the one at fault."""
+        return [secrets.choice(these)] if self.is_blown and these else these
 
     def worked(self) -> None:
-        """Something was applied: whatever failed before was at fault itself."""
+        """Something was done: whatever failed before was at fault itself."""
         self._failed.clear()
         self._set(blown=False)
 
     def failed(self, key: UUID) -> None:
-        """A subject's event cannot be handled; raises ``Blown`` when it must not be set aside."""
+        """What is to be done of a subject fails; raises ``Blown`` if it must not be set aside."""
         if len(self._failed | {key}) > self._after:
             self._set(blown=True)
             raise Blown
@@ -39,4 +52,4 @@ class Fuse:
 
     def _set(self, *, blown: bool) -> None:
         self.is_blown = blown
-        metrics.FUSE.set(blown)
+        metrics.FUSE.labels(loop=self._loop).set(blown)

@@ -42,7 +42,8 @@ CUT = Gauge(
 )
 FUSE = Gauge(
     "consumer_fuse_blown",
-    "1 while so many subjects fail in a row that the consumer only tries one record at a time.",
+    "1 while so many subjects fail in a row that a loop of the worker only tries one at a time.",
+    ["loop"],
     multiprocess_mode="max",
 )
 REOPENED = Counter("consumer_reopened", "How often a consumer stood still and was made anew.")

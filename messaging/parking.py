@@ -21,6 +21,7 @@ from contracts.event import EVENTS, Event
 from contracts.parking import KeyParked, KeyReleased
 from messaging import audit
 from messaging.broker import Record, record_from_json
+from messaging.fuse import Fuse
 from messaging.inbox import Failure
 from messaging.tables import EARLY, PARKED_EVENT, PARKED_KEY
 from messaging.unavailable import is_away
@@ -96,13 +97,17 @@ def tell(work: Work, event: KeyParked) -> None:
     work.say(event)
 
 
-def attempt(participant: Participant, key: UUID, name: str, command: Command) -> None:
-    """Run a command about one key; when it fails by its own fault, park the key."""
+def attempt(participant: Participant, key: UUID, name: str, command: Command, fuse: Fuse) -> None:
+    """Run a command about one key; when it fails by its own fault, park the key.
+
+    Raises ``Blown`` when key after key fails: then the fault is ours, and this one is not parked.
+    """
     try:
         participant.transact(command)
     except Exception as error:
         if is_away(error):
             raise
+        fuse.failed(key)
         log.exception("a command failed and its key is parked", extra={"handler": name})
         failure = caused_by(name, error)
 

@@ -19,6 +19,7 @@ from sqlalchemy import delete, select, update
 from contracts.event import Event, type_of
 from messaging import applying, audit, parking
 from messaging.broker import Record
+from messaging.fuse import Fuse
 from messaging.inbox import Failure, Inbox
 from messaging.parking import HandlerFailed
 from messaging.points import reached
@@ -169,10 +170,11 @@ def close(
     return closed
 
 
-def apply_ready(participant: Participant, keys: Sequence[UUID]) -> int:
+def apply_ready(participant: Participant, keys: Sequence[UUID], fuse: Fuse) -> int:
     """Apply the early events of these keys that wait for nothing any more; how many there were.
 
-    One that fails parks its key, as it would have when what it waited for came.
+    One that fails parks its key, as it would have when what it waited for came. Raises ``Blown``
+    when key after key fails: those stay early, and are tried again.
     """
     failing: dict[UUID, Failure] = {}
     applied = 0
@@ -194,23 +196,29 @@ def apply_ready(participant: Participant, keys: Sequence[UUID]) -> int:
     while True:
         try:
             participant.transact(again)
-            return applied
         except Exception as error:
             failure, cause = parking.failure_of(error), error
-        if len(keys) > 1 and not isinstance(cause, HandlerFailed):
-            return _apply_each(participant, keys)
+        else:
+            if applied:
+                fuse.worked()
+            return applied
+        if len(keys) > 1:
+            return _apply_each(participant, keys, fuse)
         key = cause.key if isinstance(cause, HandlerFailed) else keys[0]
         if key in failing:
             raise cause
+        # What cannot be read is no sign that something is wrong with this service.
+        if failure.handler != "reading":
+            fuse.failed(key)
         failing[key] = failure
 
 
-def _apply_each(participant: Participant, keys: Sequence[UUID]) -> int:
+def _apply_each(participant: Participant, keys: Sequence[UUID], fuse: Fuse) -> int:
     """Each key by itself: only the one at fault is parked. Raises last what nothing can park."""
     applied, causes = 0, []
     for key in keys:
         try:
-            applied += apply_ready(participant, [key])
+            applied += apply_ready(participant, [key], fuse)
         except Exception as error:
             parking.failure_of(error)
             causes.append(error)

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select, text, tuple_, upd
 from messaging import cut, heartbeats, metrics
 from messaging.applying import apply_all
 from messaging.broker import Consumer, ReaderBroken, Record
-from messaging.fuse import Fuse
+from messaging.fuse import FUSE_AFTER, Fuse
 from messaging.heartbeats import is_heartbeat
 from messaging.holding import Holds
 from messaging.inbox import Failure, Inbox, key_or_place
@@ -41,14 +41,18 @@ class Subscriber:
     name = "consumer"
 
     def __init__(
-        self, participant: Participant, open_consumer: Callable[[], Consumer], *, fuse: int = 10
+        self,
+        participant: Participant,
+        open_consumer: Callable[[], Consumer],
+        *,
+        fuse: int = FUSE_AFTER,
     ) -> None:
         """``fuse``: how many subjects may fail in a row before the fault is taken for ours."""
         self._participant = participant
         self._open = open_consumer
         self._consumer = open_consumer()
         self._joined: list[tuple[UUID, str, int]] = []
-        self._fuse = Fuse(fuse)
+        self._fuse = Fuse(self.name, fuse)
         self._holds = Holds(participant.engine)
         self._stalled: frozenset[tuple[str, int]] = frozenset()
         self._hints: dict[tuple[str, int], int] = {}

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import bindparam, delete, select
 
 from contracts.event import Event
+from messaging.fuse import FUSE_AFTER, Fuse
 from messaging.parking import attempt, goes_on
 from messaging.points import reached
 from messaging.tables import TIMER
@@ -32,13 +33,15 @@ class TimerLoop:
 
     name = "timers"
 
-    def __init__(self, participant: Participant) -> None:
+    def __init__(self, participant: Participant, *, fuse: int = FUSE_AFTER) -> None:
+        """``fuse``: how many subjects may fail in a row before the fault is taken for ours."""
         self._participant = participant
+        self._fuse = Fuse(self.name, fuse)
 
     def step(self) -> bool:
         """Fire what is due; True when more may be due."""
         due = self._due()
-        for timer in due:
+        for timer in self._fuse.let_through(due):
             reached("timer.due")
             self._fire(timer)
         return len(due) == BATCH
@@ -59,7 +62,8 @@ class TimerLoop:
             )
             if work.conn.execute(mine).rowcount != 1:
                 return ()
+            work.afterwards.append(self._fuse.worked)
             # One that nobody knows parks its own key; all others fire.
             return self._participant.timers[timer.kind](timer, work)
 
-        attempt(self._participant, timer.key, timer.name, fire)
+        attempt(self._participant, timer.key, timer.name, fire, self._fuse)

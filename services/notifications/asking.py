@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 
 from contracts.event import Event
 from contracts.sealed import Destroyed
+from messaging.fuse import FUSE_AFTER, Fuse
 from messaging.parking import attempt, goes_on
 from messaging.sealing import from_json
 from messaging.unavailable import is_away
@@ -44,10 +45,18 @@ class Asking:
 
     name = "asking"
 
-    def __init__(self, participant: Participant, open_channel: Callable[[], Asked]) -> None:
+    def __init__(
+        self,
+        participant: Participant,
+        open_channel: Callable[[], Asked],
+        *,
+        fuse: int = FUSE_AFTER,
+    ) -> None:
+        """``fuse``: how many subjects may fail in a row before the fault is taken for ours."""
         self._participant = participant
         self._open = open_channel
         self._channel: Asked | None = None
+        self._fuse = Fuse(self.name, fuse)
 
     def step(self) -> bool:
         """Ask about what is to be asked about; True when there may be more."""
@@ -56,9 +65,9 @@ class Asking:
         due = due.order_by(MESSAGE.c.ask_at)
         with self._participant.engine.connect() as conn:
             rows = conn.execute(due.limit(BATCH)).all()
-        for row in rows:
-            settle = partial(_settle, asked=row, found=self._found(row))
-            attempt(self._participant, row.subject_id, self.name, settle)
+        for row in self._fuse.let_through(rows):
+            settle = partial(_settle, asked=row, found=self._found(row), fuse=self._fuse)
+            attempt(self._participant, row.subject_id, self.name, settle, self._fuse)
         return len(rows) == BATCH
 
     def close(self) -> None:
@@ -91,11 +100,12 @@ class Asking:
         return self._channel.find(to, said.text, (row.due_at - _A_DAY).date())
 
 
-def _settle(work: Work, asked: Any, found: list[Lying] | None) -> Iterable[Event]:
+def _settle(work: Work, *, asked: Any, found: list[Lying] | None, fuse: Fuse) -> Iterable[Event]:
     row = work.conn.execute(select(MESSAGE).where(MESSAGE.c.id == asked.id).with_for_update()).one()
     if row.state != "unconfirmed" or row.ask_at != asked.ask_at:
         # A receipt has come, or another worker has asked.
         return
+    work.afterwards.append(fuse.worked)
     again = None
     if found is None or row.asked + 1 < len(ASK_AFTER):
         again = work.now + ASK_AFTER[row.asked if found is None else row.asked + 1]

@@ -70,7 +70,9 @@ class Notifications:
         sender = self.sender()
         # What it plans, its sender leases with it.
         working = replace(self.participant, settle=sender.take_along)
-        asking = Asking(self.participant, partial(_sms, self.settings))
+        asking = Asking(
+            self.participant, partial(_sms, self.settings), fuse=self.settings.fuse_after
+        )
         self.foundation.run_worker(working, [sender], seldom=[asking], says_after=0.1)
 
     def _channels(self) -> dict[str, ChannelFactory]:

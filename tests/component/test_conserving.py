@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from messaging import parking
+from messaging.fuse import Fuse
 from messaging.work import Work
 from services.intake import conserving
 from services.intake.conserving import Conserving
@@ -110,7 +111,7 @@ def test_who_is_parked_waits_where_people_can_see_it(
         raise LookupError
 
     [key] = {row.client_id for row in center.rows("intake", "SELECT client_id FROM discharge")}
-    parking.attempt(center.participants[service], key, "told", fails)
+    parking.attempt(center.participants[service], key, "told", fails, Fuse("told", 1))
     center.settle()
     with center.matching.engine.begin() as conn:
         conn.execute(text("DELETE FROM assignment"))

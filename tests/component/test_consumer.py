@@ -1,9 +1,10 @@
-"""What stops the consumer, and what makes it go on: the fuse, the hold switch, the stall watch."""
+"""What stops the loops, and what makes them go on: the fuse, the hold switch, the stall watch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -13,11 +14,14 @@ from sqlalchemy import text
 from contracts.event import Event
 from contracts.intake import ClientDischarged
 from contracts.topics import TOPICS
+from hosting.process import Loop
 from messaging import holding, lag
 from messaging.broker import Outgoing, ReaderBroken, Record
 from messaging.fuse import Blown
 from messaging.lag import LagWatch
 from messaging.subscriber import Subscriber
+from messaging.timer_loop import TimerLoop
+from messaging.timers import Timer
 from messaging.work import Work
 from tests.component.test_measuring import Told
 from tests.house import House
@@ -44,9 +48,9 @@ def _consumer(center: House) -> Subscriber:
     return found
 
 
-def _step_until_it_stops(consumer: Subscriber) -> None:
+def _step_until_it_stops(loop: Loop) -> None:
     with pytest.raises(Blown):
-        while consumer.step():
+        while loop.step():
             pass
 
 
@@ -89,6 +93,57 @@ def test_when_everything_fails_it_stops_and_goes_on_by_itself_once_something_suc
 
     assert (10, False) == (len(_parked(center)), consumer._fuse.is_blown)
     assert 5 == center.rows("matching", "SELECT count(*) FROM client")[0][0]
+
+
+def test_when_every_timer_fails_it_stops_and_goes_on_by_itself_once_one_succeeds(
+    center: House,
+) -> None:
+    keys = [uuid4() for _ in range(15)]
+
+    def set_timers(work: Work) -> tuple[Event, ...]:
+        for key in keys:
+            work.timers.set(key, "told", work.now)
+        return ()
+
+    def fails(timer: Timer, work: Work) -> Iterator[Event]:
+        raise LookupError
+        yield
+
+    def works(timer: Timer, work: Work) -> tuple[Event, ...]:
+        return ()
+
+    center.matching.transact(set_timers)
+    timers = TimerLoop(replace(center.matching, timers={"told": fails}))
+    for _ in range(6):
+        _step_until_it_stops(timers)
+    assert (10, True) == (len(_parked(center)), timers._fuse.is_blown)
+
+    timers._participant = replace(center.matching, timers={"told": works})
+    for _ in range(2):
+        timers.step()
+
+    assert (10, False) == (len(_parked(center)), timers._fuse.is_blown)
+    assert _parked(center) == {row.key for row in center.rows("matching", "SELECT key FROM timer")}
+
+
+def test_a_timer_that_somebody_else_fired_says_nothing_of_those_that_fail(center: House) -> None:
+    fired: list[UUID] = []
+
+    def fails(timer: Timer, work: Work) -> Iterator[Event]:
+        fired.append(timer.key)
+        raise LookupError
+        yield
+
+    timers = TimerLoop(replace(center.matching, timers={"told": fails}))
+    now = center.clock.now()
+    for _ in range(2 * 10):
+        gone = Timer(key=uuid4(), name="told", due_at=now)
+        center.matching.transact(lambda work: work.timers.set(uuid4(), "told", now) or ())
+        timers._fire(gone)
+        with suppress(Blown):
+            timers.step()
+
+    assert 10 == len(_parked(center)) < len(fired)
 
 
 def test_what_is_held_is_not_read_and_what_is_own_is_not_published(

@@ -19,6 +19,7 @@ from contracts.topics import TOPICS
 from messaging import parking, releasing, subscriber
 from messaging.broker import Record
 from messaging.early import Releasing
+from messaging.fuse import Blown, Fuse
 from messaging.inbox import Arrived, Failure, Inbox
 from messaging.subscriber import Subscriber
 from messaging.tables import EARLY
@@ -201,7 +202,7 @@ def test_what_was_applied_and_is_early_still_is_cleared_away(
 def test_what_is_ready_and_cannot_be_written_parks_its_key_alone(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clients = _three_that_are_ready(house)
+    clients = _some_that_are_ready(house)
     write = Inbox.flush
 
     def fails(inbox: Inbox) -> None:
@@ -351,7 +352,7 @@ def test_a_key_that_is_parked_again_is_let_go_by_nobody_meanwhile(house: House) 
 def test_one_that_nothing_can_park_keeps_nobody_else_waiting(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clients = _three_that_are_ready(house)
+    clients = _some_that_are_ready(house)
     write = Inbox.flush
 
     def fails(inbox: Inbox) -> None:
@@ -365,6 +366,32 @@ def test_one_that_nothing_can_park_keeps_nobody_else_waiting(
         Releasing(house.intake).step()
 
     assert (1, 3) == (_count(house, "early"), _count(house, "inbox"))
+
+
+def test_when_all_that_is_ready_fails_it_is_set_aside_no_more_until_something_succeeds(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _some_that_are_ready(house, 13)
+    releasing = Releasing(house.intake)
+
+    def fails(inbox: Inbox) -> None:
+        if inbox._applied:
+            raise LookupError
+        write(inbox)
+
+    write = Inbox.flush
+    with monkeypatch.context() as failing:
+        failing.setattr(Inbox, "flush", fails)
+        for _ in range(3):
+            with pytest.raises(Blown):
+                releasing.step()
+    assert (10, True) == (_count(house, "parked_key"), releasing._fuse.is_blown)
+    assert 3 == _count(house, "early")
+
+    releasing.step()
+
+    assert (10, False) == (_count(house, "parked_key"), releasing._fuse.is_blown)
+    assert 0 == _count(house, "early")
 
 
 def test_what_still_waits_is_left_as_it_is(house: House) -> None:
@@ -491,7 +518,7 @@ def _park(house: House, key: UUID) -> None:
     def fails(work: Work) -> Iterable[Event]:
         raise LookupError
 
-    parking.attempt(house.intake, key, "told", fails)
+    parking.attempt(house.intake, key, "told", fails, Fuse("told", 1))
     assert 1 == _count(house, "parked_key")
 
 
@@ -540,11 +567,11 @@ def _first_of(key: UUID) -> After:
     return After(key=key, producer="notifications", epoch=1, seq=1)
 
 
-def _three_that_are_ready(house: House) -> list[UUID]:
+def _some_that_are_ready(house: House, count: int = 3) -> list[UUID]:
     """Clients of whom an early event waits for nothing, and nobody has seen it."""
     mentor = uuid4()
     awaited = _first_of(mentor)
-    clients = [uuid4() for _ in range(3)]
+    clients = [uuid4() for _ in range(count)]
     for client in clients:
         _read(house, _fact("matching", client, 1, awaited))
     early = house.rows("intake", "SELECT * FROM early")

@@ -16,6 +16,7 @@ from contracts.intake import ClientDischarged, ClientErased
 from contracts.topics import TOPICS
 from messaging import holding, parking, releasing
 from messaging.broker import Outgoing
+from messaging.fuse import Fuse
 from messaging.sealing import Keyring
 from messaging.shredding import Shredding
 from messaging.work import Participant, Work
@@ -212,7 +213,7 @@ def _park(center: House, service: str, key: UUID) -> None:
         raise LookupError
 
     if service == "intake":
-        parking.attempt(center.intake, key, "told", fails)
+        parking.attempt(center.intake, key, "told", fails, Fuse("told", 1))
     else:
         spoilt = Outgoing(topic=TOPICS["intake"].name, key=str(key).encode(), value=b"", headers=[])
         center.broker.writer().send([spoilt])

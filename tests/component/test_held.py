@@ -14,6 +14,7 @@ from sqlalchemy import text
 from contracts.event import Event
 from contracts.parking import KeyParked, KeyReleased
 from messaging import parking, releasing
+from messaging.fuse import Fuse
 from messaging.work import Work
 from services.check import gather, judge
 from services.intake.domain import HOLDS
@@ -329,7 +330,7 @@ def test_who_cannot_be_gone_on_with_is_looked_at_after_their_death_too(center: H
     def fails(work: Work) -> Iterable[Event]:
         raise LookupError
 
-    parking.attempt(center.matching, client.client_id, "told", fails)
+    parking.attempt(center.matching, client.client_id, "told", fails, Fuse("told", 1))
     center.settle()
 
     center.register(facility="south", reason="died")

@@ -26,6 +26,7 @@ from hosting.accounts import IDLE_FOR
 from hosting.sign_in import SEEN_EVERY
 from messaging import parking, releasing, replays
 from messaging.broker import Outgoing
+from messaging.fuse import Fuse
 from messaging.inbox import Failure
 from messaging.replays import Replaying
 from messaging.work import Work
@@ -94,7 +95,7 @@ def park(house: House, service: str, discharge_id: str, name: str = "told") -> U
         raise LookupError(CANARY)
 
     key = client_of(house, discharge_id)
-    parking.attempt(house.participants[service], key, name, fails)
+    parking.attempt(house.participants[service], key, name, fails, Fuse("told", 1))
     return key
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from contracts.event import Event
 from contracts.topics import TOPICS
 from messaging import parking, relay, releasing, work
+from messaging.fuse import Fuse
 from messaging.unavailable import AnotherDatabase, Unavailable
 from messaging.work import Work
 from tests.house import House, a_discharge
@@ -326,7 +327,7 @@ def test_who_was_parked_before_and_let_go_since_is_set_aside_with_a_word(center:
     story = center.register(facility="south")
     client = center.rows("matching", "SELECT id FROM client")[0].id
     center.notice_restore("matching")
-    parking.attempt(center.matching, client, "told", _fails)
+    parking.attempt(center.matching, client, "told", _fails, Fuse("told", 1))
     center.settle()
     earlier = keep(center.settings)
     assert releasing.replay(center.matching, client)
@@ -348,7 +349,7 @@ def test_whom_intake_cannot_go_on_with_shows_it_with_no_event_at_fault(center: H
     story = center.register(facility="south")
     [client] = center.rows("intake", "SELECT client_id FROM discharge")
 
-    parking.attempt(center.intake, client.client_id, "told", _fails)
+    parking.attempt(center.intake, client.client_id, "told", _fails, Fuse("told", 1))
 
     assert "parked" == center.story(story["id"], "south")["state"]
     assert ["parked"] == [task["kind"] for task in center.tasks("south")]
@@ -365,7 +366,7 @@ def test_who_waits_and_is_set_aside_is_given_nobody_until_somebody_has_looked(
         conn.execute(text("UPDATE mentor SET state = 'paused'"))
     story = center.register(facility="south")
     client = center.rows("matching", "SELECT id FROM client")[0].id
-    parking.attempt(center.matching, client, "restored", _fails)
+    parking.attempt(center.matching, client, "restored", _fails, Fuse("told", 1))
     with center.matching.engine.begin() as conn:
         conn.execute(text("UPDATE mentor SET state = 'active'"))
     center.load_facilities()
