@@ -269,7 +269,8 @@ class Handlers:
         yield from self._end(work, work.store.assignments.get(event.assignment_id))
 
     def _end(self, work: Work, assignment: Assignment | None) -> Iterator[Event]:
-        if assignment is None:
+        if assignment is None or assignment.state == "ended":
+            # What says so may be waiting for the morning, and is not to be taken back.
             return
         yield from self._over(work, assignment.id, "withdrawn")
         if assignment.state == "offered":

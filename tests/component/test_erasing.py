@@ -127,6 +127,21 @@ def test_what_waits_to_leave_does_not(center: House) -> None:
     assert [] == center.tasks("south")
 
 
+def test_a_mentor_whose_client_is_erased_at_night_hears_of_it_in_the_morning(
+    center: House,
+) -> None:
+    story = center.register(facility="south")
+    center.clock.move(hours=14)
+
+    center.desk.erase(UUID(story["client_id"]), by="ops", because="asked")
+    center.settle()
+    center.clock.move(hours=10)
+    center.settle()
+
+    query = "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
+    assert ["handed_over"] == [row.state for row in center.rows("notifications", query)]
+
+
 def test_the_same_record_number_is_somebody_new(center: House) -> None:
     before = center.register(facility="south")
     _erase(center, _client_of(center, before))
