@@ -65,6 +65,8 @@ log = logging.getLogger(__name__)
 #: How many messages are leased together; each is then handed over by a thread of its own.
 BATCH = 24
 THREADS = 6
+#: So many batches may have left whose outcomes are not written yet; then no more are leased.
+UNWRITTEN = 2
 #: What forbids one channel says nothing about the next.
 _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 #: A sender that has not recorded an outcome by then is taken for dead. The database's clock judges
@@ -147,7 +149,7 @@ class Sender:
     _idle: dict[str, list[Channel]] = field(default_factory=dict)
     _expired_at: float = float("-inf")
     _looked_at: float = float("-inf")
-    _recording: Future[None] | None = None
+    _recording: list[Future[None]] = field(default_factory=list)
     #: Hands over what was leased with the work that planned it, as soon as that is committed.
     beside: Executor = field(default_factory=lambda: ThreadPoolExecutor(2 * THREADS))
     _leaving: threading.Event = field(default_factory=threading.Event)
@@ -155,10 +157,14 @@ class Sender:
     _others_wait: bool = False
     _closing: threading.Event = field(default_factory=threading.Event)
     _doubt: Doubt = field(default_factory=Doubt)
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS + 1))
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(THREADS + UNWRITTEN)
+    )
 
     def step(self) -> bool:
         """Hand over one batch; True when more may be due."""
+        if not self._can_write():
+            return True
         leased = self._lease() if self._should_look() else []
         reached("lease.taken", leased)
         if leased:
@@ -167,14 +173,8 @@ class Sender:
                 results = self._hand_over_all(self._pool, leased)
             finally:
                 self.is_busy = False
-            # The next are leased while this is written: somebody waits for those. Whatever keeps
-            # the batch before from being written, what became of this one is known.
-            try:
-                self.finish_recording()
-            finally:
-                self._recording = self._pool.submit(self._record, results)
-        elif self._recording is not None and self._recording.done():
-            self.finish_recording()
+            # The next are leased while this is written: somebody waits for those.
+            self._recording.append(self._pool.submit(self._record, results))
         if time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
             self._expire()
         # Whatever is planned wakes this loop again; to ask sooner only costs.
@@ -251,10 +251,20 @@ class Sender:
         return [result for results in pool.map(each, to_one.values()) for result in results]
 
     def finish_recording(self) -> None:
-        """Wait until the outcomes of the batch before are written; raises what that raised."""
-        recording, self._recording = self._recording, None
-        if recording is not None:
-            recording.result()
+        """Wait until the outcomes of all batches are written; raises what that raised."""
+        while self._recording:
+            self._recording.pop(0).result()
+
+    def _can_write(self) -> bool:
+        """Whether not too much is to be written yet; raises what writing it has raised.
+
+        While the database is away this waits a moment at a time, so that a stop is heard.
+        """
+        if len(self._recording) == UNWRITTEN:
+            wait(self._recording[:1], LOOK_EVERY_SECONDS)
+        while self._recording and self._recording[0].done():
+            self._recording.pop(0).result()
+        return len(self._recording) < UNWRITTEN
 
     def _lease(self) -> list[Leased]:
         leased: list[Leased] = []

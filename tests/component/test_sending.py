@@ -375,18 +375,38 @@ def test_what_became_of_a_batch_is_written_whatever_became_of_the_one_before(
 ) -> None:
     center.sender.is_busy = True
     _plan_first(center)
-    center.sender._recording = _failed()
+    center.sender._recording = [_failed()]
 
     with pytest.raises(LookupError):
         center.sender.step()
+    center.sender.step()
     center.sender.finish_recording()
 
     assert "handed_over" == _first(center)[0]
 
 
+def test_a_sender_that_cannot_write_what_left_sends_no_more_and_hears_a_stop(
+    center: House,
+) -> None:
+    center.sender.is_busy = True
+    _plan_first(center)
+    unwritten: list[Future[None]] = [Future(), Future()]
+    center.sender._recording = [*unwritten]
+
+    try:
+        assert center.sender.step()
+        assert "planned" == _first(center)[0]
+    finally:
+        unwritten[0].set_result(None)
+        center.sender.step()
+        unwritten[1].set_result(None)
+        center.sender.finish_recording()
+    assert "handed_over" == _first(center)[0]
+
+
 def test_a_sender_hangs_up_whatever_became_of_the_batch_before(center: House) -> None:
     one = center._make_sender()
-    one._recording = _failed()
+    one._recording = [_failed()]
 
     with pytest.raises(LookupError):
         one.close()
