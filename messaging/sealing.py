@@ -212,6 +212,10 @@ class KeyView:
         if missing:
             self._keys |= self._keyring.fetch(missing)
 
+    def assert_there(self, purpose: str, person: UUID) -> None:
+        """Raise ``KeyAbsent`` where nothing could be sealed; a destroyed key is there."""
+        self._key(purpose, person)
+
     def make(self, *persons: UUID) -> None:
         """Make the keys of people of whom nobody knows yet; they need not be read."""
         self._keys |= self._keyring.make(persons)
@@ -242,6 +246,10 @@ class KeyView:
         kind: Any = content
         value: Content = self._keyring.opened(kind, key.wrapped, sealed)
         return value
+
+    def open_kept(self, content: type[Content], kept: Any) -> Content | Destroyed:
+        """The same of what ``to_json`` made of it, as a table keeps it."""
+        return self.open_as(content, from_json(kept))
 
     def _key(self, purpose: str, person: UUID) -> _Key:
         self.need([(purpose, person)])
@@ -309,15 +317,17 @@ def to_json(sealed: Sealed) -> dict[str, Any]:
     }
 
 
-def from_json(value: Mapping[str, Any]) -> Sealed:
-    """A sealed value from a table."""
-    return Sealed(
-        purpose=value["purpose"],
-        person=UUID(value["person"]),
-        version=value["version"],
-        bound=value["bound"],
-        box=value["box"],
-    )
+def from_json(kept: Any) -> Sealed:
+    """A sealed value from a table; raises ``NotOurs`` for what is none."""
+    try:
+        values = {name: str(kept[name]) for name in ("purpose", "bound", "box")}
+        sealed = Sealed(**values, person=UUID(kept["person"]), version=int(kept["version"]))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise NotOurs("what is kept is no sealed value") from error
+    # Keys are looked for by it.
+    if sealed.purpose not in PURPOSES:
+        raise NotOurs("what is kept is sealed for nothing that we know")
+    return sealed
 
 
 @cache

@@ -15,7 +15,7 @@ from contracts.intake import ContactDetails
 from contracts.matching import MentorContact
 from contracts.sealed import PURPOSES, Destroyed
 from hosting.settings import ServiceSettings, SettingsError, read
-from messaging.sealing import KeyAbsent, Keyring, NotOurs, from_json
+from messaging.sealing import KeyAbsent, Keyring, NotOurs
 from messaging.wrapping import MasterKeys
 from services.check import records, tables
 from services.check.evidence import CLOCKS_APART, SERVICES, Applied, Evidence, Row, Said, Waiting
@@ -230,7 +230,7 @@ def _zones(conn: Connection, keyring: Keyring) -> dict[UUID, str]:
         for row in rows:
             content: type[Any] = ContactDetails if row.kind == "client" else MentorContact
             try:
-                contact = view.open_as(content, from_json(row.contact))
+                contact = view.open_kept(content, row.contact)
             except (KeyAbsent, NotOurs, KeyError, ValidationError, TypeError, ValueError):
                 # What cannot be opened is for G7 to tell.
                 continue

@@ -46,7 +46,7 @@ from messaging.rows import (
     update_many,
     upsert_many,
 )
-from messaging.sealing import from_json, to_json
+from messaging.sealing import to_json
 from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
 
 if TYPE_CHECKING:
@@ -438,7 +438,7 @@ def lock_client(work: Work, facility_id: UUID, record_token: str) -> Known | Non
     if row is None:
         return None
     work.keys.need((purpose, row.id) for purpose in PURPOSES)
-    person = work.keys.open_as(Person, from_json(row.person))
+    person = work.keys.open_kept(Person, row.person)
     return Known(id=row.id, person=person, died=row.died_at is not None)
 
 
@@ -518,10 +518,7 @@ def _sealed_details(work: Work, client_id: UUID, discharge_id: UUID, details: De
 def details_of(work: Work, client_id: UUID) -> dict[UUID, Details]:
     """The opened details of a client's discharges; those whose key is destroyed are left out."""
     query = select(DISCHARGE.c.id, DISCHARGE.c.details).where(DISCHARGE.c.client_id == client_id)
-    opened = {
-        row.id: work.keys.open_as(Details, from_json(row.details))
-        for row in work.conn.execute(query)
-    }
+    opened = {row.id: work.keys.open_kept(Details, row.details) for row in work.conn.execute(query)}
     return {key: value for key, value in opened.items() if isinstance(value, Details)}
 
 

@@ -16,7 +16,7 @@ from contracts.matching import MentorName, Why
 from contracts.sealed import Destroyed
 from messaging.at_hand import AtHand
 from messaging.rows import among
-from messaging.sealing import NOT_OPENED, KeyView, from_json
+from messaging.sealing import NOT_OPENED, KeyView
 from messaging.tables import OUTBOX
 from messaging.work import Participant, Work, new_traceparent
 from services.intake.domain import HOLDS, TASKS, Details, Person
@@ -48,7 +48,7 @@ def discharge_story(
         if row is None:
             return None
         keys = participant.keyring.view()
-        details = keys.open_as(Details, from_json(row.details))
+        details = keys.open_kept(Details, row.details)
         held = details.held if isinstance(details, Details) and row.state == "held" else ()
         steps = conn.execute(
             select(STEP)
@@ -104,7 +104,7 @@ def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> li
 
 def _owners(participant: Participant, conn: Any, facility_id: UUID) -> dict[str, str]:
     kept = conn.execute(select(FACILITY.c.people).where(FACILITY.c.id == facility_id)).scalar_one()
-    people = participant.keyring.view().open_as(FacilityPeople, from_json(kept))
+    people = participant.keyring.view().open_kept(FacilityPeople, kept)
     if isinstance(people, Destroyed):
         return {}
     return {"coordinator": people.coordinator_name, "on_call": people.on_call_name}
@@ -130,7 +130,7 @@ def _steps(conn: Connection, keys: KeyView, rows: Sequence[Any]) -> list[dict[st
     query = select(MENTOR_NAME).where(among(MENTOR_NAME.c.mentor_id, chosen))
     kept = conn.execute(query).all()
     keys.need(("identity", row.mentor_id) for row in kept)
-    names = {str(r.mentor_id): keys.open_as(MentorName, from_json(r.name)) for r in kept}
+    names = {str(r.mentor_id): keys.open_kept(MentorName, r.name) for r in kept}
     known = {key: name.called for key, name in names.items() if isinstance(name, MentorName)}
     return [_step(keys, row, known) for row in rows]
 
@@ -155,7 +155,7 @@ def _step(keys: KeyView, row: Any, mentors: dict[str, str]) -> dict[str, Any]:
 def _reasons(keys: KeyView, kept: Any) -> dict[str, str]:
     """What matching said, whose seal nobody has opened before."""
     try:
-        why = keys.open_as(Why, from_json(kept))
+        why = keys.open_kept(Why, kept)
     except NOT_OPENED:
         # The rest of the story is as true as before, and somebody is waiting for it.
         log.exception("the reasons of a step cannot be opened")
@@ -218,7 +218,7 @@ def persons_of(
     keys.need(("identity", row.id) for row in rows)
     persons: AtHand[Person | None] = AtHand()
     for row in rows:
-        persons.open(row.id, partial(keys.open_as, Person, from_json(row.person)))
+        persons.open(row.id, partial(keys.open_kept, Person, row.person))
     for error in persons.unopened.values():
         # Whoever else is on the page is there all the same.
         log.error("a client cannot be opened", exc_info=error)

@@ -256,8 +256,7 @@ def end(
 def _finish(work: Work, current: Assignment, reason: str, *, then: str) -> None:
     work.timers.revoke(current.client_id, f"answer/{current.id}")
     work.store.change(current, state="ended", ended_at=work.now, end_reason=reason)
-    client = work.store.clients[current.client_id]
-    work.store.put(replace(client, state=then))
+    work.store.stand(current.client_id, then)
     _ease(work, current)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, case, delete, select, update
 from contracts.event import Event
 from contracts.sealed import Destroyed
 from messaging.rows import among, insert_many
-from messaging.sealing import from_json, to_json
+from messaging.sealing import to_json
 from messaging.timers import Timer
 from messaging.work import Participant, Work
 from services.matching.mentors import BATCH, ids_of, put_mentors
@@ -208,7 +208,7 @@ class RosterLoader:
             row = conn.execute(query).first()
             if row is None:
                 return False
-            opened = self._participant.keyring.view().open_as(Rows, from_json(row.mentors))
+            opened = self._participant.keyring.view().open_kept(Rows, row.mentors)
             rows = () if isinstance(opened, Destroyed) else opened.mentors
             facility = Facility(**{f.name: getattr(row, f.name) for f in fields(Facility)})
             # Since the file was judged a code may have been given to another facility's mentor.

@@ -12,7 +12,6 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 
 from contracts.matching import Why
-from messaging.sealing import from_json
 from messaging.tables import PARKED_KEY
 from messaging.work import Participant, Work, new_traceparent
 from services.matching.choosing import Chosen, Judged, Nobody, choose, rank
@@ -165,7 +164,7 @@ def _who_could(
 def _why(work: Work, current: Assignment | None) -> Why | None:
     if current is None or current.why is None:
         return None
-    why = work.keys.open_as(Why, from_json(current.why))
+    why = work.keys.open_kept(Why, current.why)
     return why if isinstance(why, Why) else None
 
 

@@ -14,7 +14,7 @@ from contracts.event import Event
 from contracts.matching import MentorChanged, MentorContact, MentorName
 from contracts.notifications import MentorProfileGiven
 from contracts.sealed import opened
-from messaging.sealing import from_json, to_json
+from messaging.sealing import to_json
 from messaging.work import Participant, Work
 from services.matching.roster import MentorRow, RosterRead, RowError, read_mentors
 from services.matching.store import FACILITY, MENTOR
@@ -106,7 +106,7 @@ def put_mentors(
         before = current.get(mentor_id)
         profile = None
         if before is not None:
-            profile = work.keys.open_as(MentorRow, from_json(before.profile))
+            profile = work.keys.open_kept(MentorRow, before.profile)
         if profile == row:
             continue
         stored += 1
@@ -152,7 +152,7 @@ def mentor_state_changed(work: Work, mentor_id: UUID, word: str) -> Iterable[Eve
     )
     work.store.eased.update(row.facility_ids)
     work.keys.need([("about", mentor_id)])
-    profile = work.keys.open_as(MentorRow, from_json(row.profile))
+    profile = work.keys.open_kept(MentorRow, row.profile)
     if isinstance(profile, MentorRow):
         caseload = work.store.caseloads([mentor_id]).get(mentor_id, 0)
         yield _changed(work, mentor_id, profile, row.facility_ids, state, caseload)
@@ -167,7 +167,7 @@ def profile_given(event: MentorProfileGiven, work: Work) -> Iterable[Event]:
     if given is None or row is None:
         return
     work.keys.need([("about", event.mentor_id)])
-    before = work.keys.open_as(MentorRow, from_json(row.profile))
+    before = work.keys.open_kept(MentorRow, row.profile)
     if not isinstance(before, MentorRow):
         return
     profile = replace(before, hours=given.hours, capacity=given.capacity, strengths=given.strengths)

@@ -47,7 +47,7 @@ from messaging.rows import (
     insert_many,
     upsert_many,
 )
-from messaging.sealing import from_json, nothing, to_json
+from messaging.sealing import nothing, to_json
 from services.matching.choosing import Candidate, Seeker
 from services.matching.roster import MentorRow
 
@@ -334,6 +334,8 @@ class Store:
         self.eased: set[UUID] = set()
         #: A page only looks: it locks nothing, so that nobody waits for a reader.
         self.only_looks = False
+        #: Mentors who were met and do not open.
+        self._unopened: dict[UUID, Exception] = {}
         self._before: dict[UUID, Client] = {}
         self._active: dict[UUID, Assignment] = {}
         self._loaded: dict[UUID, Assignment] = {}
@@ -382,27 +384,38 @@ class Store:
                 ).bindparams(risk=beyond.high_risk, at=beyond.waiting_since, id=beyond.id)
             )
         rows = self._conn.execute(query).all()
-        self._take_in([row for row in rows if not self.clients.is_read(row.id)])
+        fresh = [row for row in rows if not self.clients.is_read(row.id)]
+        # Whoever is placed is told of to intake, under a key of its own.
+        self._take_in(fresh, told_of="identity")
         found = [self.clients[row.id] for row in rows if row.id in self.clients]
         unopened = self.clients.unopened
-        self._set_aside({row.id: unopened[row.id] for row in rows if row.id in unopened}, len(rows))
+        troubled = {row.id: unopened[row.id] for row in rows if row.id in unopened}
+        self._notice(troubled, len(rows))
+        self._set_aside(troubled)
         if rows and not found:
             # They wait no longer, so that others come.
             return self.load_waiting(facility_id, beyond=beyond, limit=limit)
         return found
 
-    def _set_aside(self, unopened: Mapping[UUID, Exception], of: int) -> None:
-        """Whoever cannot be opened waits for a person, and nobody waits for them."""
-        assert_ones_own(unopened.values(), of)
-        for key, error in unopened.items():
-            log.error("what is kept of somebody cannot be opened", exc_info=error)
-            if not self.only_looks:
-                parking.set_aside(self._work, key, parking.caused_by("placing", error))
+    def set_mentors_aside(self) -> None:
+        """Those who were met and do not open, once nothing of this work is let go of any more."""
+        self._set_aside(self._unopened)
 
-    def _take_in(self, rows: Sequence[Any]) -> None:
-        self._work.keys.need(("about", row.id) for row in rows)
+    @staticmethod
+    def _notice(unopened: Mapping[UUID, Exception], of: int) -> None:
+        assert_ones_own(unopened.values(), of)
+        for error in unopened.values():
+            log.error("what is kept of somebody cannot be opened", exc_info=error)
+
+    def _set_aside(self, unopened: Mapping[UUID, Exception]) -> None:
+        """Whoever cannot be opened waits for a person, and nobody waits for them."""
+        for key, error in unopened.items():
+            parking.set_aside(self._work, key, parking.caused_by("placing", error))
+
+    def _take_in(self, rows: Sequence[Any], *, told_of: str = "about") -> None:
+        self._work.keys.need((purpose, row.id) for row in rows for purpose in ("about", told_of))
         for row in rows:
-            opening = partial(self._work.keys.open_as, AboutClient, from_json(row.about))
+            opening = partial(self._about, row, told_of)
             client = self.clients.open(row.id, opening, partial(_client, row))
             if client is not None:
                 self._before[row.id] = client
@@ -411,10 +424,25 @@ class Store:
             assignment = Assignment(**row._mapping)
             self._active[row.client_id] = self._loaded[row.id] = assignment
 
+    def _about(self, row: Any, told_of: str) -> Any:
+        self._work.keys.assert_there(told_of, row.id)
+        return self._work.keys.open_kept(AboutClient, row.about)
+
     def put(self, client: Client) -> None:
         """A client as they now stand."""
         self.clients[client.id] = client
         self.traces.setdefault(client.id, self._work.traceparent)
+
+    def stand(self, client_id: UUID, state: str) -> None:
+        """Let a client stand so from now on.
+
+        Whoever does not open waits instead of seeking: they are told of when it is their turn.
+        """
+        if client_id not in self.clients.unopened:
+            self.put(replace(self.clients[client_id], state=state))
+            return
+        changes = {"state": "waiting" if state == "seeking" else state}
+        self._conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(changes))
 
     def active(self, client_id: UUID) -> Assignment | None:
         """The client's offer or assignment, if there is one."""
@@ -491,8 +519,11 @@ class Store:
         edition = (found.md5, since)
         kept = self._kept.get(facility_id)
         if kept is None or kept[0] != edition:
-            kept = (edition, self._opened(self._conn.execute(_MENTORS, at).all()))
-            self._kept[facility_id] = kept
+            rows = self._conn.execute(_MENTORS, at).all()
+            kept = (edition, self._opened(rows))
+            # Whoever does not open now may do so without another row.
+            if len(kept[1]) == len(rows):
+                self._kept[facility_id] = kept
         return _with_places(kept[1], held)
 
     def _opened(self, rows: Sequence[Any]) -> dict[UUID, Mentor]:
@@ -551,9 +582,10 @@ class Store:
         self._work.keys.need([*(("about", row.id) for row in rows), *seekers])
         profiles: AtHand[MentorRow | None] = AtHand()
         for row in rows:
-            opening = partial(self._work.keys.open_as, MentorRow, from_json(row.profile))
+            opening = partial(self._work.keys.open_kept, MentorRow, row.profile)
             profiles.open(row.id, opening)
-        self._set_aside(profiles.unopened, len(rows))
+        self._notice(profiles.unopened, len(rows))
+        self._unopened |= profiles.unopened
         return {key: profile for key, profile in profiles.items() if profile is not None}
 
     def facilities(self, ids: Iterable[UUID]) -> dict[UUID, Facility]:

@@ -19,7 +19,6 @@ from contracts.event import Event
 from contracts.sealed import Destroyed
 from messaging.fuse import FUSE_AFTER, Fuse
 from messaging.parking import attempt, goes_on
-from messaging.sealing import from_json
 from messaging.unavailable import is_away
 from messaging.work import Participant, Work
 from services.notifications.channels import Asked, Lying
@@ -91,8 +90,8 @@ class Asking:
     def _ask(self, row: Any) -> list[Lying] | None:
         """What lies in the network like this text; nothing is asked about who was erased."""
         keys = self._participant.keyring.view()
-        said = keys.open_as(_Said, from_json(row.said))
-        to = keys.open_as(str, from_json(row.address))
+        said = keys.open_kept(_Said, row.said)
+        to = keys.open_kept(str, row.address)
         if isinstance(said, Destroyed) or isinstance(to, Destroyed):
             return []
         if self._channel is None:

@@ -16,7 +16,7 @@ from contracts.intake import ContactDetails
 from contracts.matching import MentorContact
 from contracts.notifications import MentorProfile, MentorProfileGiven, ReplyReceived
 from messaging.rows import among
-from messaging.sealing import from_json, to_json
+from messaging.sealing import to_json
 from messaging.work import Participant, Work
 from services.notifications import cards
 from services.notifications.cards import STANDING, contact_of, may_learn
@@ -292,7 +292,7 @@ def hello_of(work: Work, mentor_id: UUID) -> str | None:
 
 def opened_hello(work: Work, words: Any) -> str | None:
     """The words of a hello, as its row keeps them; None where there is none any more."""
-    opened = work.keys.open_as(str, from_json(words)) if words else None
+    opened = work.keys.open_kept(str, words) if words else None
     return opened if isinstance(opened, str) else None
 
 
@@ -362,7 +362,7 @@ def _count_waiting(work: Work, client_ids: list[UUID]) -> dict[UUID, int]:
 def _waiting(work: Work, client_id: UUID) -> Iterator[Waiting]:
     query = select(REPLY).where(REPLY.c.person_id == client_id, _UNREAD)
     for row in work.conn.execute(query.order_by(REPLY.c.received_at)).all():
-        words = work.keys.open_as(str, from_json(row.words)) if row.words else None
+        words = work.keys.open_kept(str, row.words) if row.words else None
         if isinstance(words, str):
             yield Waiting(
                 id=row.id,
@@ -380,7 +380,7 @@ def _contacts(work: Work, assignment: Assignment) -> Iterator[Contact]:
         .limit(CONTACTS)
     )
     for row in work.conn.execute(query).all():
-        step = work.keys.open_as(str, from_json(row.next_step)) if row.next_step else ""
+        step = work.keys.open_kept(str, row.next_step) if row.next_step else ""
         yield Contact(
             way=row.way,
             talked=row.talked,

@@ -116,11 +116,16 @@ class Planner:
         is_answer: bool = False,
     ) -> Iterator[Event]:
         """Write to a mentor about an assignment."""
-        mentor: Person | None = self.work.store.persons.get(mentor_id)
-        client: Person | None = self.work.store.persons.get(assignment.client_id)
-        if mentor is None:
+        persons = self.work.store.persons
+        client: Person | None = persons.get(assignment.client_id)
+        if mentor_id in persons.unopened and client is not None:
+            # By which way is seen when it leaves, which waits until they open.
+            facility_id, channels = client.facility_id, [channel or next(iter(_ADDRESS))]
+        elif (mentor := persons.get(mentor_id)) is not None:
+            facility_id = client.facility_id if client else mentor.facility_id
+            channels = [channel] if channel else channels_of(mentor, set())
+        else:
             return
-        channels = [channel] if channel else channels_of(mentor, set())
         message = Message(
             id=ids.uuid7(),
             once=once or f"{purpose}/mentor/{assignment.id}",
@@ -129,7 +134,7 @@ class Planner:
             subject_id=assignment.client_id,
             discharge_id=assignment.discharge_id,
             assignment_id=assignment.id,
-            facility_id=client.facility_id if client else mentor.facility_id,
+            facility_id=facility_id,
             purpose=purpose,
             channel=channels[0] if channels else "none",
             is_answer=is_answer,

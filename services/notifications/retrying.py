@@ -9,9 +9,11 @@ import uuid_utils.compat as ids
 from sqlalchemy import insert, select
 
 from contracts.notifications import ReplyReceived
+from messaging import parking
+from messaging.sealing import NOT_OPENED
 from services.notifications import check_ins
 from services.notifications.planning import channels_of, withdraw
-from services.notifications.store import MESSAGE, Person
+from services.notifications.store import MESSAGE, PERSON, Person
 
 if TYPE_CHECKING:
     from messaging.work import Work
@@ -23,17 +25,25 @@ _STOPPED = frozenset({"twilio_21610", "receipt_21610"})
 
 
 def next_channel_after(work: Work, row: Any, reason: str) -> str | None:
-    """Plan the message on the next channel that was not tried; its name, or None."""
+    """Plan the message on the next channel that was not tried; its name, or None.
+
+    What has become of it is written whether or not the person opens; of one who does not, no other
+    channel is known, and their key waits for a person.
+    """
     if row.person_id is None:
         return None
     work.store.load_persons([row.person_id])
-    person: Person | None = work.store.persons.get(row.person_id)
-    if person is None:
-        return None
     if reason in _STOPPED:
-        _end_messages(work, row, person)
+        _end_messages(work, row)
         return None
     if row.is_answer or row.purpose in _ONE_CHANNEL:
+        return None
+    try:
+        person: Person | None = work.store.persons.get(row.person_id)
+    except NOT_OPENED as error:
+        parking.set_aside(work, row.person_id, parking.caused_by("retrying", error))
+        return None
+    if person is None:
         return None
     tried = set(
         work.conn.execute(select(MESSAGE.c.channel).where(MESSAGE.c.once == row.once)).scalars()
@@ -67,8 +77,12 @@ def next_channel_after(work: Work, row: Any, reason: str) -> str | None:
     return left[0]
 
 
-def _end_messages(work: Work, row: Any, person: Person) -> None:
+def _end_messages(work: Work, row: Any) -> None:
     """They said STOP to the carrier, which does not pass it on: it ends every channel like ours."""
+    known = (PERSON.c.id, PERSON.c.kind, PERSON.c.mobile_token, PERSON.c.email_token)
+    person = work.conn.execute(select(*known).where(PERSON.c.id == row.person_id)).first()
+    if person is None:
+        return
     addresses = {token for token in (person.mobile_token, person.email_token) if token}
     had_ended = addresses <= work.store.is_stopped(addresses)
     for address in addresses:

@@ -51,7 +51,7 @@ from messaging.rows import (
     update_many,
     upsert_many,
 )
-from messaging.sealing import from_json, to_json
+from messaging.sealing import to_json
 from services.notifications.domain import UNDER_WAY
 
 if TYPE_CHECKING:
@@ -494,7 +494,7 @@ class Store:
         if row.contact is None:
             return None
         content: type[Any] = ContactDetails if row.kind == "client" else MentorContact
-        return self._work.keys.open_as(content, from_json(row.contact))
+        return self._work.keys.open_kept(content, row.contact)
 
     def facility(self, facility_id: UUID | None) -> Facility | None:
         """A facility with its people, opened."""
@@ -505,7 +505,7 @@ class Store:
             row = known or self._conn.execute(_FACILITY, {"id": facility_id}).first()
             if row is None:
                 return None
-            people = self._work.keys.open_as(FacilityPeople, from_json(row.people))
+            people = self._work.keys.open_kept(FacilityPeople, row.people)
             values = {f.name: getattr(row, f.name) for f in fields(Facility) if f.name != "people"}
             self._facilities[facility_id] = Facility(
                 **values, people=None if isinstance(people, Destroyed) else people

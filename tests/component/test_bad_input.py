@@ -16,7 +16,6 @@ from flask.testing import FlaskClient
 from marshmallow import ValidationError
 from sqlalchemy import select
 
-from messaging.sealing import from_json
 from messaging.work import Work, new_traceparent
 from services.intake.bodies import (
     ConsentsBody,
@@ -363,7 +362,7 @@ def persons(center: House, facility: str) -> dict[UUID, Person]:
         rows = conn.execute(query).all()
         work = Work(center.intake, conn, new_traceparent())
         work.keys.need([("identity", row.id) for row in rows])
-        opened = {row.id: work.keys.open_as(Person, from_json(row.person)) for row in rows}
+        opened = {row.id: work.keys.open_kept(Person, row.person) for row in rows}
     return {key: person for key, person in opened.items() if isinstance(person, Person)}
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
+from contracts.event import Event
 from contracts.sealed import PURPOSES
 from messaging import parking, releasing
 from messaging.sealing import NotOurs
+from messaging.work import Work
+from services.matching import coordinating
+from services.notifications.channels import Outcome
 from tests.component.test_client_pages import find
 from tests.component.test_offers import HEADER, _mentor
 from tests.house import House
@@ -21,10 +27,23 @@ KEPT = {"matching": ("client", "about"), "notifications": ("person", "contact")}
 SOMEBODY_ELSE = {"record_number": "R-2", "visit_number": "V-2", "mobile": OTHER}
 
 
+#: How what is kept may be damaged, as an expression on its column.
+DAMAGED = {
+    "altered": """jsonb_set({}, '{{box}}', '"own.AAAA"')""",
+    "nothing that was sealed": "CAST('{{}}' AS jsonb)",
+    "not even that": "CAST('7' AS jsonb)",
+    "for nothing we know": """jsonb_set({}, '{{purpose}}', '"about; "')""",
+}
+
+
 def _damage(
-    center: House, service: str, person: object, kept: tuple[str, str] | None = None
+    center: House,
+    service: str,
+    person: object,
+    kept: tuple[str, str] | None = None,
+    how: str = "altered",
 ) -> Callable[[], None]:
-    """Alter what a service keeps of somebody; what puts it back."""
+    """Damage what a service keeps of somebody; what puts it back."""
     table, column = kept or KEPT[service]
     engine = center.participants[service].engine
     [row] = center.rows(
@@ -37,11 +56,37 @@ def _damage(
             conn.execute(text(statement), {"value": value, "id": person})
 
     with engine.begin() as conn:
-        altered = f"""jsonb_set({column}, '{{box}}', '"own.AAAA"')"""
+        damaged = DAMAGED[how].format(column)
         conn.execute(
-            text(f"UPDATE {table} SET {column} = {altered} WHERE id = :id"), {"id": person}
+            text(f"UPDATE {table} SET {column} = {damaged} WHERE id = :id"), {"id": person}
         )
     return lambda: put(row.was)
+
+
+@contextmanager
+def _keys_owner(center: House) -> Iterator[Connection]:
+    owner = create_engine(center.settings["KEYS_OWNER_URL"])
+    with owner.begin() as conn:
+        yield conn
+    owner.dispose()
+
+
+def _lose_keys(center: House, persons: list[object], *purposes: str) -> Callable[[], None]:
+    """Let keys be from before these were known; what puts them back."""
+    lost: dict[str, list[Any]] = {}
+    with _keys_owner(center) as conn:
+        for purpose in purposes:
+            gone = text(f"DELETE FROM key_{purpose} WHERE person = ANY(:ids) RETURNING *")
+            lost[purpose] = [dict(row._mapping) for row in conn.execute(gone, {"ids": persons})]
+
+    def put_back() -> None:
+        with _keys_owner(center) as conn:
+            for purpose, rows in lost.items():
+                names = ", ".join(rows[0])
+                values = ", ".join(f":{name}" for name in rows[0])
+                conn.execute(text(f"INSERT INTO key_{purpose} ({names}) VALUES ({values})"), rows)
+
+    return put_back
 
 
 def _parked(center: House, service: str) -> set[tuple[str, str]]:
@@ -53,12 +98,13 @@ def _erase(center: House, client_id: str) -> None:
     center.settle()
 
 
+@pytest.mark.parametrize("how", DAMAGED)
 @pytest.mark.parametrize("service", KEPT)
 def test_an_event_of_whoever_does_not_open_parks_their_key_alone(
-    center: House, service: str
+    center: House, service: str, how: str
 ) -> None:
     story = center.register(facility="south", needs=["job"])
-    put_back = _damage(center, service, story["client_id"])
+    put_back = _damage(center, service, story["client_id"], how=how)
 
     center.register_only(facility="south", needs=["housing"])
     other = center.register(facility="south", **SOMEBODY_ELSE)
@@ -80,12 +126,7 @@ def test_whoever_has_no_keys_any_more_is_erased_all_the_same(
 ) -> None:
     """The keys were put back from before anybody knew this client."""
     story = center.register(facility="south")
-    owner = create_engine(center.settings["KEYS_OWNER_URL"])
-    with owner.begin() as conn:
-        for purpose in lost:
-            gone = text(f"DELETE FROM key_{purpose} WHERE person = :id")
-            conn.execute(gone, {"id": story["client_id"]})
-    owner.dispose()
+    _lose_keys(center, [story["client_id"]], *lost)
     for participant in center.participants.values():
         participant.keyring.forget()
 
@@ -272,3 +313,151 @@ def test_a_page_shows_everybody_else(center: House) -> None:
 
     assert "One client is found" in page
     assert "R-2" in page
+
+
+def test_a_receipt_of_whoever_does_not_open_is_written_and_their_key_waits(center: House) -> None:
+    story = center.register(facility="south", email=MAIL)
+    _damage(center, "notifications", story["client_id"])
+    [first] = _first_of(center, story)
+
+    center.incoming.receipt(first.id, "undelivered", first.provider_id, "30003")
+    center.settle()
+
+    assert ["failed"] == [one.state for one in _first_of(center, story)]
+    assert {(story["client_id"], "NotOurs")} == _parked(center, "notifications")
+    assert "message_failed" in {task["kind"] for task in center.tasks("south")}
+
+
+def test_a_stop_to_the_carrier_of_whoever_does_not_open_ends_every_channel(center: House) -> None:
+    story = center.register(facility="south", email=MAIL)
+    put_back = _damage(center, "notifications", story["client_id"])
+    [first] = _first_of(center, story)
+
+    center.incoming.receipt(first.id, "undelivered", first.provider_id, "21610")
+    center.settle()
+
+    put_back()
+    said = len(center.network.letters)
+    for _ in range(8):
+        center.clock.move(days=1)
+        center.settle()
+    later = [letter.to for _, letter in center.network.letters[said:]]
+    assert {CLIENT, MAIL}.isdisjoint(later)
+
+
+def test_what_became_of_a_batch_is_written_though_one_of_them_opens_no_more(center: House) -> None:
+    center.sender.is_busy = True
+    story = center.register_only(facility="south", email=MAIL)
+    center.register_only(facility="south", **SOMEBODY_ELSE)
+    center.run("intake relay", "notifications consumer")
+    leased = center.sender._lease()
+    _damage(center, "notifications", story["client_id"])
+    rejected = Outcome(kind="rejected", phase="answer", reason="twilio_30003")
+    accepted = Outcome(kind="accepted", phase="answer", provider_id="SM-1")
+
+    center.sender._record(
+        [(one, rejected if one.letter.to == CLIENT else accepted) for one in leased]
+    )
+
+    states = center.rows("notifications", "SELECT state FROM message ORDER BY state")
+    assert ["failed", "handed_over"] == [row.state for row in states]
+    assert {(story["client_id"], "NotOurs")} == _parked(center, "notifications")
+
+
+def test_a_client_whose_mentor_does_not_open_is_erased_and_the_mentor_told_later(
+    center: House,
+) -> None:
+    story = center.register(facility="south")
+    [row] = center.rows("notifications", "SELECT mentor_id FROM assignment")
+    put_back = _damage(center, "notifications", row.mentor_id)
+
+    _erase(center, story["client_id"])
+
+    assert {(str(row.mentor_id), "NotOurs")} == _parked(center, "notifications")
+    [client] = center.rows("notifications", "SELECT state FROM person WHERE kind = 'client'")
+    assert "erased" == client.state
+
+    put_back()
+    assert releasing.replay(center.notifications, row.mentor_id)
+    center.settle()
+    query = "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
+    assert ["handed_over"] == [one.state for one in center.rows("notifications", query)]
+
+
+def test_a_mentor_whose_client_does_not_open_is_erased_and_the_client_waits(center: House) -> None:
+    story = center.register(facility="south")
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
+    put_back = _damage(center, "matching", story["client_id"])
+
+    assert coordinating.erase_mentor(center.matching, row.mentor_id, by="ops", because="asked")
+    center.settle()
+
+    [client] = center.rows("matching", "SELECT state FROM client")
+    assert "waiting" == client.state
+    assert {(story["client_id"], "NotOurs")} == _parked(center, "matching")
+
+    put_back()
+    assert releasing.replay(center.matching, UUID(story["client_id"]))
+    center.settle()
+    assert "assigned" == center.story(story["id"], "south")["state"]
+
+
+def test_whoever_waits_and_could_not_be_told_of_is_passed_over(center: House) -> None:
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
+    french = {"language": "fr", "facility": "south"}
+    waiting = center.register(high_risk=["homeless"], **french)
+    other = center.register(**SOMEBODY_ELSE, **french)
+    put_back = _lose_keys(center, [waiting["client_id"]], "identity")
+
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=2))
+
+    assert {(waiting["client_id"], "KeyAbsent")} == _parked(center, "matching")
+    assert "assigned" == center.story(other["id"], "south")["state"]
+
+    put_back()
+    assert releasing.replay(center.matching, UUID(waiting["client_id"]))
+    center.settle()
+    assert "assigned" == center.story(waiting["id"], "south")["state"]
+
+
+def test_mentors_whose_keys_are_lost_are_told_of_once_and_chosen_again_at_once(
+    center: House,
+) -> None:
+    center.register(facility="south")
+    others = [
+        row.id
+        for row in center.rows(
+            "matching",
+            "SELECT id FROM mentor WHERE :at = ANY(facility_ids)"
+            " AND id NOT IN (SELECT mentor_id FROM assignment)",
+            at=center.desk.facility("south").id,
+        )
+    ]
+    put_back = _lose_keys(center, others, "about")
+
+    center.register(facility="south", **SOMEBODY_ELSE)
+    center.matching.keyring.forget()
+    center.register(facility="south", record_number="R-3", mobile="+15035550131")
+
+    parked = {(str(one), "KeyAbsent") for one in others}
+    assert parked == _parked(center, "matching")
+    told = center.rows("matching", "SELECT key FROM outbox WHERE type = 'KeyParked'")
+    assert sorted(others) == sorted(row.key for row in told)
+
+    put_back()
+    for one in others:
+        assert releasing.replay(center.matching, one)
+    seen: set[UUID] = set()
+
+    def look(work: Work) -> Iterable[Event]:
+        seen.update(work.store.roster(center.desk.facility("south").id))
+        return ()
+
+    center.matching.transact(look)
+    assert seen.issuperset(others)
+    assert set() == _parked(center, "matching")
+
+
+def _first_of(center: House, story: dict[str, Any]) -> list[Any]:
+    query = "SELECT * FROM message WHERE purpose = 'first' AND subject_id = :id ORDER BY id"
+    return center.rows("notifications", query, id=story["client_id"])
