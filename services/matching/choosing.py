@@ -10,6 +10,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -111,23 +112,83 @@ def choose(seeker: Seeker, candidates: Iterable[Candidate], rules: Rules) -> Cho
     return Choice(candidates, rules).choose(seeker)
 
 
-class Choice:
-    """Chooses for one client after the other among the same mentors, whose places are taken.
+#: For so many kinds of client who are alike what was judged is kept at most.
+KINDS_KEPT = 64
 
-    What does not change meanwhile is judged once for all clients who are alike in what it looks
-    at; clients of one facility are alike in a language, a time zone, or a pathway.
+
+class Lasting:
+    """What was judged of mentors and does not change while their places are taken.
+
+    It is judged once for all clients who are alike in what it looks at; clients of one facility
+    are alike in a language, a time zone, or a pathway. It holds for the same mentors in the same
+    order; a mentor is meant by their place there.
     """
 
-    def __init__(self, candidates: Iterable[Candidate], rules: Rules) -> None:
+    def __init__(self) -> None:
+        self._let_through: dict[object, list[int]] = {}
+        self._points: dict[object, list[int | None]] = {}
+        self._places: dict[UUID, int] = {}
+
+    def place_of(self, mentor_id: UUID, everyone: Sequence[Candidate]) -> int:
+        """Where a mentor stands."""
+        if not self._places:
+            self._places = {one.mentor_id: place for place, one in enumerate(everyone)}
+        return self._places[mentor_id]
+
+    def let_through(
+        self, seeker: Seeker, everyone: Sequence[Candidate], rules: Rules
+    ) -> Sequence[int]:
+        """The places of those whom every rule lets through, but for those that pass."""
+        alike = (rules, _WISHES(seeker))
+        left = self._let_through.get(alike)
+        if left is None:
+            left = list(range(len(everyone)))
+            for allows in (allows for name, allows in REQUIRED.items() if name not in PASSING):
+                left = [place for place in left if allows(seeker, everyone[place], rules)]
+            self._keep(self._let_through, alike, left)
+        return left
+
+    def points(
+        self,
+        name: str,
+        seeker: Seeker,
+        suitable: Iterable[int],
+        everyone: Sequence[Candidate],
+        rules: Rules,
+    ) -> Sequence[int | None]:
+        """The points of a part by place, for those who are suitable."""
+        alike = (name, rules, LASTING[name](seeker))
+        points = self._points.get(alike)
+        if points is None:
+            points = [None] * len(everyone)
+            self._keep(self._points, alike, points)
+        most, share = PREFERRED[name]
+        for place in suitable:
+            if points[place] is None:
+                points[place] = most * share(seeker, everyone[place], rules) // 1000
+        return points
+
+    @staticmethod
+    def _keep(kept: dict[object, Any], alike: object, judged: object) -> None:
+        if len(kept) >= KINDS_KEPT:
+            kept.clear()
+        kept[alike] = judged
+
+
+class Choice:
+    """Chooses for one client after the other among the same mentors, whose places are taken."""
+
+    def __init__(
+        self, candidates: Iterable[Candidate], rules: Rules, lasting: Lasting | None = None
+    ) -> None:
+        """``lasting``: what was judged before of the same mentors, in the same order."""
         self._everyone = list(candidates)
         self._rules = rules
-        self._place = {one.mentor_id: place for place, one in enumerate(self._everyone)}
-        self._let_through: dict[object, list[int]] = {}
-        self._points: dict[object, dict[int, int]] = {}
+        self._lasting = lasting or Lasting()
 
     def changed(self, candidate: Candidate) -> None:
         """A mentor who has taken a place since, or is being asked; all else is as it was."""
-        self._everyone[self._place[candidate.mentor_id]] = candidate
+        self._everyone[self._lasting.place_of(candidate.mentor_id, self._everyone)] = candidate
 
     def choose(self, seeker: Seeker) -> Chosen | Nobody:
         """The mentor for this client as all stand now."""
@@ -147,13 +208,7 @@ class Choice:
     def _suitable(self, seeker: Seeker) -> list[int]:
         """The places of those whom every rule lets through, those that last judged before."""
         everyone, rules = self._everyone, self._rules
-        alike = _WISHES(seeker)
-        left = self._let_through.get(alike)
-        if left is None:
-            left = list(range(len(everyone)))
-            for allows in (allows for name, allows in REQUIRED.items() if name not in PASSING):
-                left = [place for place in left if allows(seeker, everyone[place], rules)]
-            self._let_through[alike] = left
+        left = list(self._lasting.let_through(seeker, everyone, rules))
         for name in PASSING:
             allows = REQUIRED[name]
             left = [place for place in left if allows(seeker, everyone[place], rules)]
@@ -161,28 +216,20 @@ class Choice:
 
     def _best(self, seeker: Seeker, suitable: Sequence[int]) -> Candidate:
         everyone = self._everyone
-        lasting = [self._lasting(name, seeker, suitable) for name in LASTING]
+        lasting = [
+            self._lasting.points(name, seeker, suitable, everyone, self._rules) for name in LASTING
+        ]
         most, room = PREFERRED["room"]
         ranks = []
         for place in suitable:
             candidate = everyone[place]
             points = most * room(seeker, candidate, self._rules) // 1000
             for part in lasting:
-                points += part[place]
+                points += part[place] or 0
             ranks.append((points, -candidate.load))
         highest = max(ranks)
         equals = [everyone[p] for p, rank in zip(suitable, ranks, strict=True) if rank == highest]
         return min(equals, key=lambda candidate: _lot(seeker, candidate))
-
-    def _lasting(self, name: str, seeker: Seeker, suitable: Iterable[int]) -> dict[int, int]:
-        """The points of a part that do not change while places are taken, by mentor's place."""
-        points = self._points.setdefault((name, LASTING[name](seeker)), {})
-        most, share = PREFERRED[name]
-        for place in suitable:
-            if place not in points:
-                candidate = self._everyone[place]
-                points[place] = most * share(seeker, candidate, self._rules) // 1000
-        return points
 
 
 def rank(seeker: Seeker, candidates: Iterable[Candidate], rules: Rules) -> list[Judged]:

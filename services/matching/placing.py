@@ -20,6 +20,7 @@ from messaging.work import Work
 from services.matching.choosing import (
     SOFT,
     Choice,
+    Lasting,
     Nobody,
     Rules,
     Seeker,
@@ -157,8 +158,8 @@ class _Desk:
         if not seekers:
             return []
         if self._mentors is None:
-            seen = self._work.store.roster(self._facility.id)
-            answers = list(self._choose(seekers, dict(seen)))
+            seen, lasting = self._work.store.roster(self._facility.id)
+            answers = list(self._choose(seekers, dict(seen), lasting))
             given = [answer for _, answer in answers if isinstance(answer, _Place)]
             if len(given) == len(answers):
                 chosen = {place.mentor.id for place in given}
@@ -177,10 +178,13 @@ class _Desk:
         return self._mentors
 
     def _choose(
-        self, seekers: Sequence[Seeker], mentors: dict[UUID, Mentor]
+        self,
+        seekers: Sequence[Seeker],
+        mentors: dict[UUID, Mentor],
+        lasting: Lasting | None = None,
     ) -> Iterator[tuple[Seeker, _Place | Nobody]]:
         """Choose for one after the other; each place that is given is marked as taken."""
-        choice = Choice((m.candidate for m in mentors.values()), self._rules)
+        choice = Choice((m.candidate for m in mentors.values()), self._rules, lasting)
         for seeker in seekers:
             answer = choice.choose(seeker)
             if isinstance(answer, Nobody):

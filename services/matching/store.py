@@ -48,7 +48,7 @@ from messaging.rows import (
     upsert_many,
 )
 from messaging.sealing import nothing, to_json
-from services.matching.choosing import Candidate, Seeker
+from services.matching.choosing import Candidate, Lasting, Seeker
 from services.matching.roster import MentorRow
 
 if TYPE_CHECKING:
@@ -317,8 +317,9 @@ _MARK, _BACK_TO_MARK = text("SAVEPOINT tentatively"), text("ROLLBACK TO SAVEPOIN
 _FACILITIES = select(FACILITY).where(among_given(FACILITY.c.id))
 
 
-#: The mentors of facilities, each in the edition in which they were read and opened.
-Rosters = dict[UUID, tuple[object, Mapping[UUID, Mentor]]]
+#: The mentors of facilities, each in the edition in which they were read and opened, with what was
+#: judged of them.
+Rosters = dict[UUID, tuple[object, Mapping[UUID, Mentor], Lasting]]
 
 
 class Store:
@@ -507,10 +508,11 @@ class Store:
         """Lock none of those who were locked tentatively."""
         self._conn.execute(_BACK_TO_MARK)
 
-    def roster(self, facility_id: UUID) -> dict[UUID, Mentor]:
+    def roster(self, facility_id: UUID) -> tuple[dict[UUID, Mentor], Lasting]:
         """A facility's mentors, locked by nobody: whoever is chosen is to be looked at again.
 
-        They are kept from one piece of work to the next; only their places are read each time.
+        They are kept from one piece of work to the next, with what was judged of them; only their
+        places are read each time.
         """
         self._write_assignments()
         at = {"facility": [facility_id]}
@@ -520,11 +522,11 @@ class Store:
         kept = self._kept.get(facility_id)
         if kept is None or kept[0] != edition:
             rows = self._conn.execute(_MENTORS, at).all()
-            kept = (edition, self._opened(rows))
+            kept = (edition, self._opened(rows), Lasting())
             # Whoever does not open now may do so without another row.
             if len(kept[1]) == len(rows):
                 self._kept[facility_id] = kept
-        return _with_places(kept[1], held)
+        return _with_places(kept[1], held), kept[2]
 
     def _opened(self, rows: Sequence[Any]) -> dict[UUID, Mentor]:
         """Mentors as their rows say, holding no place; nobody whose keys were destroyed."""

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from messaging.work import Work, new_traceparent
+from services.matching.choosing import Lasting
 from services.matching.store import Mentor, Store
 from tests.house import House
 
@@ -15,7 +16,8 @@ from tests.house import House
 def _roster(center: House, code: str = "south") -> dict[UUID, Mentor]:
     with center.matching.engine.connect() as conn:
         work = Work(center.matching, conn, new_traceparent())
-        found: dict[UUID, Mentor] = work.store.roster(center.desk.facility(code).id)
+        found: dict[UUID, Mentor]
+        found, _ = work.store.roster(center.desk.facility(code).id)
         return found
 
 
@@ -47,7 +49,7 @@ def test_a_place_that_was_taken_since_it_was_seen_is_given_to_nobody_twice(
         looked.append(only)
         return read(store, facility_id, *only, **how)
 
-    monkeypatch.setattr(Store, "roster", lambda store, facility_id: dict(seen))
+    monkeypatch.setattr(Store, "roster", lambda store, facility_id: (dict(seen), Lasting()))
     monkeypatch.setattr(Store, "mentors_of", reading)
     other = {"record_number": "R-2", "visit_number": "V-2", "mobile": "+15035550130"}
     second = _mentor_of(center, center.register(facility="south", **other))

@@ -450,7 +450,8 @@ def test_mentors_whose_keys_are_lost_are_told_of_once_and_chosen_again_at_once(
     seen: set[UUID] = set()
 
     def look(work: Work) -> Iterable[Event]:
-        seen.update(work.store.roster(center.desk.facility("south").id))
+        mentors, _ = work.store.roster(center.desk.facility("south").id)
+        seen.update(mentors)
         return ()
 
     center.matching.transact(look)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.choosing import (
+    KINDS_KEPT,
     LASTING,
     PART_TOLD,
     PASSING,
@@ -23,6 +24,7 @@ from services.matching.choosing import (
     Candidate,
     Choice,
     Chosen,
+    Lasting,
     Nobody,
     Rules,
     Seeker,
@@ -421,6 +423,48 @@ def test_many_chosen_for_in_turn_get_what_each_alone_would(
             taken = now[answer.mentor_id]
             now[taken.mentor_id] = replace(taken, load=taken.load + 1, has_open_offer=rules.asks)
             choice.changed(now[taken.mentor_id])
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(seekers, rule_sets), min_size=2, max_size=8), rosters)
+def test_what_was_judged_before_holds_whatever_places_are_taken_since(
+    clients: list[tuple[Seeker, Rules]], roster: list[Candidate]
+) -> None:
+    lasting, now = Lasting(), {one.mentor_id: one for one in roster}
+
+    for seeker, rules in clients:
+        answer = Choice(now.values(), rules, lasting).choose(seeker)
+
+        assert choose(seeker, now.values(), rules) == answer
+        if isinstance(answer, Chosen):
+            taken = now[answer.mentor_id]
+            now[taken.mentor_id] = replace(taken, load=taken.load + 1, has_open_offer=True)
+
+
+def test_what_was_judged_by_summer_time_does_not_hold_in_winter() -> None:
+    lasting, seeker = Lasting(), a_seeker(time_zone="America/Phoenix")
+    roster = [a_mentor(1), a_mentor(2, time_zone="America/Phoenix", load=1)]
+
+    for today in (date(2026, 7, 1), date(2026, 12, 1), date(2026, 7, 1)):
+        rules = Rules(today=today, asks=False)
+        suitable = Choice(roster, rules, lasting).choose(seeker)
+        assert choose(seeker, roster, rules) == suitable
+        held = lasting.points("zone", seeker, (0, 1), roster, rules)
+        assert (held[0] == held[1]) == (today.month == 7)
+
+
+def test_what_is_kept_of_what_was_judged_has_an_end() -> None:
+    lasting, roster = Lasting(), [a_mentor(number) for number in range(3)]
+
+    for number in range(5 * KINDS_KEPT):
+        seeker = a_seeker(pathways=frozenset({f"way-{number}"}), time_zone="UTC")
+        Choice(roster, Rules(today=TODAY, asks=False), lasting).choose(seeker)
+        Choice(roster, Rules(today=TODAY + timedelta(days=number), asks=False), lasting).choose(
+            seeker
+        )
+
+    assert len(lasting._points) <= KINDS_KEPT
+    assert len(lasting._let_through) <= KINDS_KEPT
 
 
 @settings(max_examples=150)
