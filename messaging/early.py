@@ -52,6 +52,8 @@ class Releasing:
         given = {"before": self._participant.now() - SETTLED, "beyond": self._beyond}
         with self._participant.engine.connect() as conn:
             keys = conn.execute(_KEYS, given).scalars().all()
+        if not keys and self._beyond == _FIRST:
+            self._fuse.nothing_left()
         self._beyond = keys[-1] if len(keys) == BATCH else _FIRST
         if keys and (applied := apply_ready(self._participant, keys, self._fuse)):
             log.info("early events were ready and are applied", extra={"count": applied})

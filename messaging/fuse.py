@@ -7,14 +7,10 @@ aside, tries one at a time, and goes on by itself as soon as one succeeds.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
-from typing import TypeVar
 from uuid import UUID
 
 from messaging import metrics
 
-Value = TypeVar("Value")
 #: How many subjects may fail in a row, unless it is set otherwise.
 FUSE_AFTER = 10
 
@@ -34,9 +30,10 @@ class Fuse:
         self.is_blown = False
         self._set(blown=False)
 
-    def let_through(self, these: Sequence[Value]) -> Sequence[Value]:
-        """All of these, or any one while it is blown: the first may be the one at fault."""
-        return [secrets.choice(these)] if self.is_blown and these else these
+    def nothing_left(self) -> None:
+        """Nothing is to be done: what failed is gone in another way."""
+        if self.is_blown:
+            self.worked()
 
     def worked(self) -> None:
         """Something was done: whatever failed before was at fault itself."""

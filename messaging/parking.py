@@ -118,8 +118,8 @@ def attempt(participant: Participant, key: UUID, name: str, command: Command, fu
         participant.transact(park)
 
 
-def set_aside(work: Work, key: UUID, failure: Failure, *, anew: bool = False) -> None:
-    """Park a key without a record, and tell; one that is parked already stays as it is.
+def set_aside(work: Work, key: UUID, failure: Failure, *, anew: bool = False) -> bool:
+    """Park a key without a record, and tell; False for one that is parked already, and stays so.
 
     Unless it is done ``anew``: whoever was told of the earlier time may have heard of its end.
     """
@@ -130,10 +130,12 @@ def set_aside(work: Work, key: UUID, failure: Failure, *, anew: bool = False) ->
         mine = mine.on_conflict_do_update(index_elements=[PARKED_KEY.c.key], set_=row)
     else:
         mine = mine.on_conflict_do_nothing()
-    if work.conn.execute(mine.returning(PARKED_KEY.c.key)).first() is not None:
-        event = parked(work, key, failure)
-        work.store.load([event])
-        tell(work, event)
+    if work.conn.execute(mine.returning(PARKED_KEY.c.key)).first() is None:
+        return False
+    event = parked(work, key, failure)
+    work.store.load([event])
+    tell(work, event)
+    return True
 
 
 def listed(participant: Participant) -> list[Parked]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select
 
 from contracts.event import Event
 from messaging.fuse import FUSE_AFTER, Fuse
@@ -16,13 +16,9 @@ from messaging.work import Participant, Work
 
 #: How many timers are read at a time.
 BATCH = 50
-_DUE = (
-    select(TIMER)
-    .where(TIMER.c.due_at <= bindparam("now"))
-    .where(goes_on(TIMER.c.key))
-    .order_by(TIMER.c.due_at)
-    .limit(BATCH)
-)
+_ALL_DUE = select(TIMER).where(TIMER.c.due_at <= bindparam("now")).where(goes_on(TIMER.c.key))
+_DUE = _ALL_DUE.order_by(TIMER.c.due_at).limit(BATCH)
+_ANY_DUE = _ALL_DUE.order_by(func.random()).limit(1)
 
 
 class TimerLoop:
@@ -41,14 +37,18 @@ class TimerLoop:
     def step(self) -> bool:
         """Fire what is due; True when more may be due."""
         due = self._due()
-        for timer in self._fuse.let_through(due):
+        if not due:
+            self._fuse.nothing_left()
+        for timer in due:
             reached("timer.due")
             self._fire(timer)
         return len(due) == BATCH
 
     def _due(self) -> list[Timer]:
+        # Of those that are due for longest each may be at fault.
+        query = _ANY_DUE if self._fuse.is_blown else _DUE
         with self._participant.engine.connect() as conn:
-            rows = conn.execute(_DUE, {"now": self._participant.now()})
+            rows = conn.execute(query, {"now": self._participant.now()})
             return [Timer(**row._mapping) for row in rows]
 
     def _fire(self, timer: Timer) -> None:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from contracts.event import Event
 from contracts.sealed import Destroyed
@@ -61,10 +61,14 @@ class Asking:
         """Ask about what is to be asked about; True when there may be more."""
         now = self._participant.now()
         due = select(MESSAGE).where(MESSAGE.c.ask_at <= now, goes_on(MESSAGE.c.subject_id))
-        due = due.order_by(MESSAGE.c.ask_at)
+        # Of those that wait for longest each may be at fault.
+        any_one = due.order_by(func.random()).limit(1)
+        query = any_one if self._fuse.is_blown else due.order_by(MESSAGE.c.ask_at).limit(BATCH)
         with self._participant.engine.connect() as conn:
-            rows = conn.execute(due.limit(BATCH)).all()
-        for row in self._fuse.let_through(rows):
+            rows = conn.execute(query).all()
+        if not rows:
+            self._fuse.nothing_left()
+        for row in rows:
             settle = partial(_settle, asked=row, found=self._found(row), fuse=self._fuse)
             attempt(self._participant, row.subject_id, self.name, settle, self._fuse)
         return len(rows) == BATCH

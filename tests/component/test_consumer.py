@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -124,6 +125,56 @@ def test_when_every_timer_fails_it_stops_and_goes_on_by_itself_once_one_succeeds
 
     assert (10, False) == (len(_parked(center)), timers._fuse.is_blown)
     assert _parked(center) == {row.key for row in center.rows("matching", "SELECT key FROM timer")}
+
+
+def test_one_timer_that_works_is_found_behind_however_many_that_fail(center: House) -> None:
+    fired: list[UUID] = []
+    now = center.clock.now()
+
+    def set_timers(work: Work) -> tuple[Event, ...]:
+        for _ in range(61):
+            work.timers.set(uuid4(), "fails", now - timedelta(minutes=5))
+        work.timers.set(uuid4(), "works", now)
+        return ()
+
+    def fails(timer: Timer, work: Work) -> Iterator[Event]:
+        raise LookupError
+        yield
+
+    def works(timer: Timer, work: Work) -> tuple[Event, ...]:
+        fired.append(timer.key)
+        return ()
+
+    center.matching.transact(set_timers)
+    timers = TimerLoop(replace(center.matching, timers={"fails": fails, "works": works}))
+    for _ in range(2_000):
+        with suppress(Blown):
+            timers.step()
+        if fired:
+            break
+
+    assert 1 == len(fired)
+
+
+def test_a_fuse_closes_when_nothing_is_left_that_fails(center: House) -> None:
+    def fails(timer: Timer, work: Work) -> Iterator[Event]:
+        raise LookupError
+        yield
+
+    def set_timers(work: Work) -> tuple[Event, ...]:
+        for _ in range(11):
+            work.timers.set(uuid4(), "told", work.now)
+        return ()
+
+    center.matching.transact(set_timers)
+    timers = TimerLoop(replace(center.matching, timers={"told": fails}))
+    _step_until_it_stops(timers)
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("DELETE FROM timer"))
+
+    timers.step()
+
+    assert not timers._fuse.is_blown
 
 
 def test_a_timer_that_somebody_else_fired_says_nothing_of_those_that_fail(center: House) -> None:
