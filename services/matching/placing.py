@@ -62,7 +62,7 @@ def place_seekers(work: Work) -> Iterator[Event]:
             # Its own key is late or parked; they are tried when it comes.
             for client in seeking.get(facility_id, []):
                 work.store.put(replace(client, state="waiting"))
-    work.store.set_mentors_aside()
+    work.store.set_aside_unopened()
 
 
 class NotPossible(Exception):

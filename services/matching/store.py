@@ -335,7 +335,7 @@ class Store:
         self.eased: set[UUID] = set()
         #: A page only looks: it locks nothing, so that nobody waits for a reader.
         self.only_looks = False
-        #: Mentors who were met and do not open.
+        #: Who was met, does not open, and is set aside at the end.
         self._unopened: dict[UUID, Exception] = {}
         self._before: dict[UUID, Client] = {}
         self._active: dict[UUID, Assignment] = {}
@@ -391,27 +391,22 @@ class Store:
         found = [self.clients[row.id] for row in rows if row.id in self.clients]
         unopened = self.clients.unopened
         troubled = {row.id: unopened[row.id] for row in rows if row.id in unopened}
-        self._notice(troubled, len(rows))
+        assert_ones_own(troubled.values(), len(rows))
         self._set_aside(troubled)
         if rows and not found:
             # They wait no longer, so that others come.
             return self.load_waiting(facility_id, beyond=beyond, limit=limit)
         return found
 
-    def set_mentors_aside(self) -> None:
+    def set_aside_unopened(self) -> None:
         """Those who were met and do not open, once nothing of this work is let go of any more."""
         self._set_aside(self._unopened)
-
-    @staticmethod
-    def _notice(unopened: Mapping[UUID, Exception], of: int) -> None:
-        assert_ones_own(unopened.values(), of)
-        for error in unopened.values():
-            log.error("what is kept of somebody cannot be opened", exc_info=error)
 
     def _set_aside(self, unopened: Mapping[UUID, Exception]) -> None:
         """Whoever cannot be opened waits for a person, and nobody waits for them."""
         for key, error in unopened.items():
-            parking.set_aside(self._work, key, parking.caused_by("placing", error))
+            if parking.set_aside(self._work, key, parking.caused_by("placing", error)):
+                log.error("what is kept of somebody cannot be opened", exc_info=error)
 
     def _take_in(self, rows: Sequence[Any], *, told_of: str = "about") -> None:
         self._work.keys.need((purpose, row.id) for row in rows for purpose in ("about", told_of))
@@ -437,13 +432,14 @@ class Store:
     def stand(self, client_id: UUID, state: str) -> None:
         """Let a client stand so from now on.
 
-        Whoever does not open waits instead of seeking: they are told of when it is their turn.
+        Whoever does not open waits instead of seeking, for a person too: nobody can be looked for.
         """
         if client_id not in self.clients.unopened:
             self.put(replace(self.clients[client_id], state=state))
             return
-        changes = {"state": "waiting" if state == "seeking" else state}
-        self._conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(changes))
+        if state == "seeking":
+            state, self._unopened[client_id] = "waiting", self.clients.unopened[client_id]
+        self._conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(state=state))
 
     def active(self, client_id: UUID) -> Assignment | None:
         """The client's offer or assignment, if there is one."""
@@ -586,7 +582,7 @@ class Store:
         for row in rows:
             opening = partial(self._work.keys.open_kept, MentorRow, row.profile)
             profiles.open(row.id, opening)
-        self._notice(profiles.unopened, len(rows))
+        assert_ones_own(profiles.unopened.values(), len(rows))
         self._unopened |= profiles.unopened
         return {key: profile for key, profile in profiles.items() if profile is not None}
 

@@ -119,8 +119,9 @@ class Planner:
         persons = self.work.store.persons
         client: Person | None = persons.get(assignment.client_id)
         if mentor_id in persons.unopened and client is not None:
-            # By which way is seen when it leaves, which waits until they open.
-            facility_id, channels = client.facility_id, [channel or next(iter(_ADDRESS))]
+            # It waits until they open; by which way they are known to be reached is kept beside.
+            facility_id = client.facility_id
+            channels = [channel] if channel else self.work.store.known_channels(mentor_id)
         elif (mentor := persons.get(mentor_id)) is not None:
             facility_id = client.facility_id if client else mentor.facility_id
             channels = [channel] if channel else channels_of(mentor, set())

@@ -545,6 +545,12 @@ class Store:
         """The offers and assignments of a client, those that ended too."""
         return [self.assignments[one] for one in self._assignments_of.get(client_id, ())]
 
+    def known_channels(self, person_id: UUID) -> list[str]:
+        """By which channels somebody is found when they write, whether or not they open."""
+        query = select(PERSON.c.mobile_token, PERSON.c.email_token).where(PERSON.c.id == person_id)
+        known = self._conn.execute(query).first() or ()
+        return [channel for channel, token in zip(("sms", "email"), known, strict=False) if token]
+
     def is_stopped(self, tokens: Iterable[str | None]) -> set[str]:
         """Which of these addresses have said stop."""
         those = {"ids": [token for token in tokens if token]}

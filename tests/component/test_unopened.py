@@ -459,6 +459,42 @@ def test_mentors_whose_keys_are_lost_are_told_of_once_and_chosen_again_at_once(
     assert set() == _parked(center, "matching")
 
 
+def test_whoever_is_to_be_looked_for_and_does_not_open_waits_for_a_person_too(
+    center: House,
+) -> None:
+    """Nobody has a place for them, so that no place that becomes free would find them."""
+    center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
+    story = center.register(facility="north", language="fr")
+    assert "offered" == story["state"]
+    _damage(center, "matching", story["client_id"])
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("UPDATE mentor SET state = 'paused' WHERE code <> 'F-1'"))
+
+    center.text("+15035552001", "PAUSE")
+
+    assert {(story["client_id"], "NotOurs")} == _parked(center, "matching")
+    assert "parked" in {task["kind"] for task in center.tasks()}
+
+
+def test_a_mentor_who_lost_their_number_and_does_not_open_is_told_on_the_other_channel(
+    center: House,
+) -> None:
+    story = center.register(facility="south")
+    [row] = center.rows("notifications", "SELECT mentor_id FROM assignment")
+    texts = {letter.to for _, letter in center.network.letters if letter.to.startswith("+")}
+    [number] = texts - {CLIENT}
+    center.text(number, "WRONG NUMBER")
+    put_back = _damage(center, "notifications", row.mentor_id)
+
+    _erase(center, story["client_id"])
+    put_back()
+    assert releasing.replay(center.notifications, row.mentor_id)
+    center.settle()
+
+    query = "SELECT state, channel FROM message WHERE purpose = 'ended_for_mentor'"
+    assert [("handed_over", "email")] == [tuple(one) for one in center.rows("notifications", query)]
+
+
 def _first_of(center: House, story: dict[str, Any]) -> list[Any]:
     query = "SELECT * FROM message WHERE purpose = 'first' AND subject_id = :id ORDER BY id"
     return center.rows("notifications", query, id=story["client_id"])
