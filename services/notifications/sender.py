@@ -36,7 +36,7 @@ from messaging.parking import caused_by, goes_on, set_aside
 from messaging.points import reached
 from messaging.rows import among, among_given, ask_together, update_many
 from messaging.sealing import NOT_OPENED, to_json
-from messaging.unavailable import AnotherDatabase, is_away
+from messaging.unavailable import AnotherDatabase, Unavailable, is_away
 from messaging.work import Participant, Work
 from services.notifications import metrics
 from services.notifications.channels import Channel, ChannelFactory, Letter, Outcome
@@ -66,7 +66,7 @@ log = logging.getLogger(__name__)
 BATCH = 24
 THREADS = 6
 #: So many batches may have left whose outcomes are not written yet; then no more are leased.
-UNWRITTEN = 2
+UNWRITTEN, WRITTEN_WITHIN_SECONDS = 2, 3.0
 #: What forbids one channel says nothing about the next.
 _ONE_CHANNELS_OWN = frozenset({"no_consent", "no_address"})
 #: A sender that has not recorded an outcome by then is taken for dead. The database's clock judges
@@ -157,14 +157,13 @@ class Sender:
     _others_wait: bool = False
     _closing: threading.Event = field(default_factory=threading.Event)
     _doubt: Doubt = field(default_factory=Doubt)
-    _pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(THREADS + UNWRITTEN)
-    )
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS))
+    #: Writes what became of one batch after the other.
+    _writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def step(self) -> bool:
         """Hand over one batch; True when more may be due."""
-        if not self._can_write():
-            return True
+        self._assert_written()
         leased = self._lease() if self._should_look() else []
         reached("lease.taken", leased)
         if leased:
@@ -174,7 +173,7 @@ class Sender:
             finally:
                 self.is_busy = False
             # The next are leased while this is written: somebody waits for those.
-            self._recording.append(self._pool.submit(self._record, results))
+            self._recording.append(self._writing.submit(self._record, results))
         if time.monotonic() - self._expired_at > EXPIRE_EVERY_SECONDS:
             self._expire()
         # Whatever is planned wakes this loop again; to ask sooner only costs.
@@ -189,6 +188,7 @@ class Sender:
             # Each hands its own over by the same threads, which take nothing more once let go.
             wait(set(self._going))
             self._pool.shutdown(wait=True)
+            self._writing.shutdown(wait=True)
             self.beside.shutdown(wait=True)
             for channels in self._idle.values():
                 for channel in channels:
@@ -255,16 +255,17 @@ class Sender:
         while self._recording:
             self._recording.pop(0).result()
 
-    def _can_write(self) -> bool:
-        """Whether not too much is to be written yet; raises what writing it has raised.
+    def _assert_written(self) -> None:
+        """Raise what writing has raised, or ``Unavailable`` while too much is still unwritten.
 
         While the database is away this waits a moment at a time, so that a stop is heard.
         """
-        if len(self._recording) == UNWRITTEN:
-            wait(self._recording[:1], LOOK_EVERY_SECONDS)
+        if len(self._recording) == UNWRITTEN and not self._recording[0].done():
+            wait(self._recording[:1], WRITTEN_WITHIN_SECONDS)
         while self._recording and self._recording[0].done():
             self._recording.pop(0).result()
-        return len(self._recording) < UNWRITTEN
+        if len(self._recording) == UNWRITTEN:
+            raise Unavailable("what became of messages cannot be written")
 
     def _lease(self) -> list[Leased]:
         leased: list[Leased] = []

@@ -302,7 +302,8 @@ class Machine(RuleBasedStateMachine):
     def _kill(self, service: str) -> None:
         self.harm.disarm()
         self.house.kill(service)
-        self.house.sender._pool = _Later()  # type: ignore[assignment]
+        later: Any = _Later()
+        self.house.sender._pool = self.house.sender._writing = later
 
     # What people ask for.
 

@@ -386,15 +386,17 @@ def test_what_became_of_a_batch_is_written_whatever_became_of_the_one_before(
 
 
 def test_a_sender_that_cannot_write_what_left_sends_no_more_and_hears_a_stop(
-    center: House,
+    center: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     center.sender.is_busy = True
     _plan_first(center)
     unwritten: list[Future[None]] = [Future(), Future()]
     center.sender._recording = [*unwritten]
 
+    monkeypatch.setattr(sender, "WRITTEN_WITHIN_SECONDS", 0.01)
     try:
-        assert center.sender.step()
+        with pytest.raises(Unavailable):
+            center.sender.step()
         assert "planned" == _first(center)[0]
     finally:
         unwritten[0].set_result(None)
