@@ -42,6 +42,8 @@ CALLED_OFF = ("died", "erased", "cancelled", "held", DECLINED)
 
 #: What an assignment is while a mentor stands beside a client.
 UNDER_WAY = ("assigned", "in_contact")
+#: What tells a mentor that an offer or an assignment is over.
+CLOSES = frozenset({"offer_closed", "ended_for_mentor"})
 
 #: How long after a text became unconfirmed its network is asked about it, and after each answer.
 ASK_AFTER = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1))

@@ -40,8 +40,8 @@ from messaging.sealing import SearchTokens
 from messaging.timers import Timer
 from messaging.work import Work
 from services.notifications import calling_off, cards, check_ins, mentors
-from services.notifications.domain import AFTER_STOP, CHANNEL_OF_CONSENT, UNDER_WAY
-from services.notifications.planning import Planner, channels_of
+from services.notifications.domain import AFTER_STOP, CHANNEL_OF_CONSENT, CLOSES, UNDER_WAY
+from services.notifications.planning import Planner, channels_of, suppressed
 from services.notifications.store import Assignment, Facility, Person
 
 #: A mentor is reminded when nobody has talked by then.
@@ -269,13 +269,12 @@ class Handlers:
         yield from self._end(work, work.store.assignments.get(event.assignment_id))
 
     def _end(self, work: Work, assignment: Assignment | None) -> Iterator[Event]:
-        if assignment is None or assignment.state == "ended":
-            # What says so may be waiting for the morning, and is not to be taken back.
+        if assignment is None:
             return
         yield from self._over(work, assignment.id, "withdrawn")
         if assignment.state == "offered":
             yield from self._tell_if_asked(work, assignment, "offer_closed")
-        elif any(
+        elif assignment.state in UNDER_WAY and any(
             work.store.was_handed_over(f"{purpose}/mentor/{assignment.id}")
             for purpose in ("card", "card_by_coordinator")
         ):
@@ -286,7 +285,8 @@ class Handlers:
     def first_contact_made(self, event: FirstContactMade, work: Work) -> Iterable[Event]:
         """Nobody needs reminding any more."""
         assignment = work.store.assignments.get(event.assignment_id)
-        if assignment is not None:
+        # Erased or passed on here, it is over, whatever matching had not heard by then.
+        if assignment is not None and assignment.state != "ended":
             work.store.put_assignment(replace(assignment, state="in_contact"))
         work.store.close_questions(event.assignment_id, "contact")
         work.timers.revoke(event.client_id, f"remind/{event.assignment_id}")
@@ -414,7 +414,10 @@ class Handlers:
         return calling_off.stand(work, self._planner(work), event.client_id, state)
 
     def _over(self, work: Work, assignment_id: UUID, reason: str) -> Iterator[Event]:
-        """An offer or assignment is over: its questions, card and unsent messages too."""
+        """An offer or assignment is over: its questions, card and unsent messages too.
+
+        It may have been over here before, for whoever erased the client or passed them on.
+        """
         assignment = work.store.assignments.get(assignment_id)
         if assignment is None:
             return
@@ -423,10 +426,14 @@ class Handlers:
         work.store.close_questions(assignment_id, "offer", "contact", "introduction")
         work.timers.revoke(assignment.client_id, f"remind/{assignment_id}")
         cards.end(work, assignment_id)
-        if assignment.state in UNDER_WAY:
+        if assignment.state != "offered" and work.store.standing(assignment.client_id) is None:
             # What was written while this mentor stood beside them is not for the next one.
             mentors.put_away_words(work, assignment.client_id)
-        yield from self._planner(work).withdraw(reason, assignment_id=assignment_id)
+        for message in work.store.planned(assignment_id=assignment_id):
+            # That it is over may be waiting for the morning.
+            if message.purpose not in CLOSES and not message.is_answer:
+                work.store.suppress(message, reason)
+                yield suppressed(message, reason, work.now)
 
     def _end_forgotten(
         self, work: Work, event: AssignmentOffered | MentorAssigned | NobodyAvailable

@@ -183,6 +183,7 @@ class MentorDesk:
             # Matching ends it in a moment; whoever let go sees nothing more from now on.
             work.store.put_assignment(replace(assignment, state="ended"))
             work.store.close_questions(assignment.id, "contact")
+            put_away_words(work, assignment.client_id)
             yield _said(work, assignment, "pass_on")
 
         self.participant.transact(command)

@@ -22,6 +22,7 @@ from messaging.shredding import Shredding
 from messaging.work import Participant, Work
 from services.matching.coordinating import erase_mentor
 from services.matching.store import Store
+from services.notifications.mentors import Contact, MentorDesk
 from tests.house import House
 from tests.kept import keep, put_back
 
@@ -134,6 +135,27 @@ def test_a_mentor_whose_client_is_erased_at_night_hears_of_it_in_the_morning(
     center.clock.move(hours=14)
 
     center.desk.erase(UUID(story["client_id"]), by="ops", because="asked")
+    center.settle()
+    center.clock.move(hours=10)
+    center.settle()
+
+    query = "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
+    assert ["handed_over"] == [row.state for row in center.rows("notifications", query)]
+
+
+def test_a_talk_that_is_heard_of_after_the_erasure_takes_nothing_back(center: House) -> None:
+    story = center.register(facility="south")
+    [one] = center.rows("notifications", "SELECT id, mentor_id FROM assignment")
+    center.clock.move(hours=14)
+    center.settle()
+    talked = Contact(way="call", talked=True, happened_at=center.clock.now(), next_step="")
+    MentorDesk(participant=center.notifications).record(one.mentor_id, one.id, talked, once=uuid4())
+    center.run("notifications relay", "matching consumer")
+    center.desk.erase(UUID(story["client_id"]), by="ops", because="asked")
+    center.run("intake relay", "notifications consumer", "matching relay", "notifications consumer")
+    over = center.rows("notifications", "SELECT state FROM assignment")
+    assert ["ended"] == [row.state for row in over]
+
     center.settle()
     center.clock.move(hours=10)
     center.settle()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
+from services.matching import coordinating
+from services.matching.looking import facility_named
+from services.notifications.mentors import MentorDesk
 from services.roles import ROLES
 from tests.house import DEMO, House
 
@@ -495,6 +499,56 @@ def test_a_client_is_passed_on_after_it_was_said_what_follows(center: House) -> 
     assert "You will no longer see Sam here" in asked
     assert "We look for someone else now" in read(browser, answer.location)
     assert "offered" == center.story(story["id"])["state"]
+
+
+def _pass_on(center: House) -> tuple[UUID, UUID]:
+    """What stands is passed on, and its mentor's word is on its way; the assignment, and whose."""
+    [one] = center.rows("notifications", "SELECT id, mentor_id FROM assignment")
+    MentorDesk(participant=center.notifications).pass_on(one.mentor_id, one.id)
+    return one.id, one.mentor_id
+
+
+@pytest.mark.parametrize("when", ["before", "while it is on its way"])
+def test_what_a_client_wrote_is_not_for_whoever_they_are_passed_on_to(
+    center: House, when: str
+) -> None:
+    words = "please tell nobody of my brother"
+    center.register(facility="south")
+    if when == "before":
+        center.text(CLIENT, words)
+    _, passed_on_by = _pass_on(center)
+    if when != "before":
+        center.text_only(CLIENT, words)
+
+    center.settle()
+
+    [new] = center.rows(
+        "notifications", "SELECT id, mentor_id FROM assignment WHERE state = 'assigned'"
+    )
+    assert passed_on_by != new.mentor_id
+    shown = MentorDesk(participant=center.notifications).client(new.mentor_id, new.id, "client")
+    assert () == tuple(shown.replies)
+
+
+def test_whoever_is_passed_on_while_a_coordinator_decides_is_left_with_nothing_of_it(
+    center: House,
+) -> None:
+    story = center.register(facility="south")
+    passed_on, _ = _pass_on(center)
+    south = facility_named(center.matching, "south")
+    [row] = center.rows("matching", "SELECT discharge_id, id, state FROM assignment")
+    client_id, seen = UUID(story["client_id"]), f"{row.discharge_id}/{row.id}/{row.state}"
+    coordinating.ask_for_another(center.matching, south, client_id, seen=seen, by=uuid4())
+    center.settle()
+
+    ended = "SELECT assignment_id FROM card WHERE ended_at IS NOT NULL"
+    assert [passed_on] == [row.assignment_id for row in center.rows("notifications", ended)]
+    told = "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
+    assert [] == center.rows("notifications", told)
+    standing = "SELECT mentor_id FROM assignment WHERE state <> 'ended'"
+    before = center.rows("matching", standing)
+    center.text(CLIENT, "SOMEONE ELSE")
+    assert before != center.rows("matching", standing)
 
 
 def test_a_reply_waits_until_the_mentor_has_read_it(center: House) -> None:
