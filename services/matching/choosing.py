@@ -210,8 +210,10 @@ class Choice:
         everyone, rules = self._everyone, self._rules
         left = list(self._lasting.let_through(seeker, everyone, rules))
         for name in PASSING:
-            allows = REQUIRED[name]
-            left = [place for place in left if allows(seeker, everyone[place], rules)]
+            # Most clients have refused nobody, and nobody them.
+            if name != "refused" or seeker.refused:
+                allows = REQUIRED[name]
+                left = [place for place in left if allows(seeker, everyone[place], rules)]
         return left
 
     def _best(self, seeker: Seeker, suitable: Sequence[int]) -> Candidate:
