@@ -41,10 +41,13 @@ PAGE = 100
 def place_seekers(work: Work) -> Iterator[Event]:
     """Place everyone who seeks, and those who wait where something has eased.
 
-    Whoever was at hand here while something eased elsewhere was passed over there.
+    Whoever was at hand here while something eased elsewhere was passed over there. Whoever cannot
+    be placed yet seeks on, and is met again with what lets them go on.
     """
     seeking: dict[UUID, list[Client]] = {}
     for client in work.store.clients.values():
+        if client.id in work.store.not_now:
+            continue
         if client.state == "seeking":
             seeking.setdefault(client.facility_id, []).append(client)
         elif client.state == "waiting":
@@ -53,15 +56,12 @@ def place_seekers(work: Work) -> Iterator[Event]:
     facilities = work.store.facilities(at)
     for facility_id in at:
         facility = facilities.get(facility_id)
+        # Where it is not known, its own key is late or parked; they are tried when it comes.
         if facility is not None:
             desk = _Desk(work, facility)
             yield from desk.place(seeking.get(facility_id, []))
             if facility_id in work.store.eased:
                 yield from desk.place_waiting()
-        else:
-            # Its own key is late or parked; they are tried when it comes.
-            for client in seeking.get(facility_id, []):
-                work.store.put(replace(client, state="waiting"))
     work.store.set_aside_unopened()
 
 

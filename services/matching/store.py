@@ -167,7 +167,8 @@ class Facility:
 class Client:
     """A client as matching sees one. ``about`` is None when their key was destroyed.
 
-    ``state``: seeking (in this piece of work alone), waiting, placed, held, ended.
+    ``state``: seeking (in this piece of work, or until their key goes on or their facility is
+    known), waiting (and somebody was told so), placed, held, ended.
     """
 
     id: UUID
@@ -333,6 +334,8 @@ class Store:
         self.traces: dict[UUID, str] = {}
         #: Facilities where a place, a mentor or a rule changed, so that those who wait may go on.
         self.eased: set[UUID] = set()
+        #: Clients of whom something waits that may say that they need nobody any more.
+        self.not_now: set[UUID] = set()
         #: A page only looks: it locks nothing, so that nobody waits for a reader.
         self.only_looks = False
         #: Who was met, does not open, and is set aside at the end.
@@ -361,6 +364,13 @@ class Store:
         """Those of these clients of whom nothing is parked or early."""
         query = select(CLIENT.c.id).where(among(CLIENT.c.id, client_ids), goes_on(CLIENT.c.id))
         return set(self._conn.execute(query).scalars())
+
+    def load_seeking(self, facility_id: UUID) -> None:
+        """Lock and read those who sought when their facility was not known yet."""
+        query = select(CLIENT.c.id).where(
+            CLIENT.c.facility_id == facility_id, CLIENT.c.state == "seeking", goes_on(CLIENT.c.id)
+        )
+        self.load_clients(self._conn.execute(query).scalars())
 
     def load_waiting(self, facility_id: UUID, *, beyond: Client | None, limit: int) -> list[Client]:
         """Lock the next clients who wait at a facility, riskiest and longest first.
@@ -432,13 +442,13 @@ class Store:
     def stand(self, client_id: UUID, state: str) -> None:
         """Let a client stand so from now on.
 
-        Whoever does not open waits instead of seeking, for a person too: nobody can be looked for.
+        For whoever does not open nobody can be looked for: they are set aside, and seek on.
         """
         if client_id not in self.clients.unopened:
             self.put(replace(self.clients[client_id], state=state))
             return
         if state == "seeking":
-            state, self._unopened[client_id] = "waiting", self.clients.unopened[client_id]
+            self._unopened[client_id] = self.clients.unopened[client_id]
         self._conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(state=state))
 
     def active(self, client_id: UUID) -> Assignment | None:

@@ -23,6 +23,7 @@ from messaging.work import Participant, Work
 from services.matching.coordinating import erase_mentor
 from services.matching.store import Store
 from services.notifications.mentors import Contact, MentorDesk
+from tests.component.test_offers import HEADER, _mentor
 from tests.house import House
 from tests.kept import keep, put_back
 
@@ -439,6 +440,24 @@ def test_who_is_no_mentor_is_not_erased(center: House) -> None:
     assert not erase_mentor(center.matching, uuid4(), by="ops", because="asked")
 
 
+def test_whoever_is_let_go_when_their_mentor_is_gone_is_told_that_nobody_is_there(
+    center: House,
+) -> None:
+    center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
+    story = center.register(facility="north", language="fr")
+    client_id = UUID(story["client_id"])
+    center.park("matching", story["client_id"])
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
+    erase_mentor(center.matching, row.mentor_id, by="ops", because="asked")
+    center.settle()
+
+    assert releasing.replay(center.matching, client_id)
+    center.settle()
+
+    assert "waiting" == center.story(story["id"])["state"]
+    assert ["nobody_available"] == [task["kind"] for task in center.tasks()]
+
+
 def test_nobody_is_looked_for_while_something_of_the_client_waits(center: House) -> None:
     """It may say that they died."""
     story = center.register(facility="south")
@@ -450,4 +469,4 @@ def test_nobody_is_looked_for_while_something_of_the_client_waits(center: House)
 
     standing = "SELECT 1 FROM assignment WHERE state <> 'ended'"
     assert [] == center.rows("matching", standing)
-    assert [("waiting",)] == [tuple(r) for r in center.rows("matching", "SELECT state FROM client")]
+    assert [("seeking",)] == [tuple(r) for r in center.rows("matching", "SELECT state FROM client")]

@@ -362,7 +362,10 @@ def test_who_came_before_their_facility_waits_for_it(center: House) -> None:
     with center.matching.engine.begin() as conn:
         conn.execute(text("DELETE FROM facility"))
     early = center.register(facility="south")
-    assert [("waiting",)] == [tuple(r) for r in center.rows("matching", "SELECT state FROM client")]
+    nobodys = {"record_number": "R-2", "visit_number": "V-2", "mobile": "+15035550130"}
+    second = center.register(facility="south", language="fr", **nobodys)
+    states = {row.state for row in center.rows("matching", "SELECT state FROM client")}
+    assert {"seeking"} == states
 
     file = (
         (DEMO / "demo-facilities.toml")
@@ -373,6 +376,7 @@ def test_who_came_before_their_facility_waits_for_it(center: House) -> None:
     center.settle()
 
     assert "assigned" == center.story(early["id"], "south")["state"]
+    assert "waiting" == center.story(second["id"], "south")["state"]
 
 
 def test_a_file_does_not_undo_what_a_mentor_texted_since(center: House) -> None:

@@ -393,7 +393,7 @@ def test_a_mentor_whose_client_does_not_open_is_erased_and_the_client_waits(cent
     center.settle()
 
     [client] = center.rows("matching", "SELECT state FROM client")
-    assert "waiting" == client.state
+    assert "seeking" == client.state
     assert {(story["client_id"], "NotOurs")} == _parked(center, "matching")
 
     put_back()
@@ -466,14 +466,20 @@ def test_whoever_is_to_be_looked_for_and_does_not_open_waits_for_a_person_too(
     center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
     story = center.register(facility="north", language="fr")
     assert "offered" == story["state"]
-    _damage(center, "matching", story["client_id"])
+    put_back = _damage(center, "matching", story["client_id"])
     with center.matching.engine.begin() as conn:
         conn.execute(text("UPDATE mentor SET state = 'paused' WHERE code <> 'F-1'"))
 
     center.text("+15035552001", "PAUSE")
 
     assert {(story["client_id"], "NotOurs")} == _parked(center, "matching")
-    assert "parked" in {task["kind"] for task in center.tasks()}
+    assert ["parked"] == [task["kind"] for task in center.tasks()]
+
+    put_back()
+    assert releasing.replay(center.matching, UUID(story["client_id"]))
+    center.settle()
+    assert "waiting" == center.story(story["id"])["state"]
+    assert ["nobody_available"] == [task["kind"] for task in center.tasks()]
 
 
 def test_a_mentor_who_lost_their_number_and_does_not_open_is_told_on_the_other_channel(
