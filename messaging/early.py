@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
-from messaging.fuse import FUSE_AFTER, Fuse
+from messaging.fuse import FUSE_AFTER, Blown, Fuse
 from messaging.releasing import apply_ready
 from messaging.tables import EARLY, PARKED_KEY
 from messaging.work import Participant
@@ -46,15 +46,24 @@ class Releasing:
         self._participant = participant
         self._fuse = Fuse(self.name, fuse)
         self._beyond = _FIRST
+        #: Whether the fuse has kept anything from being set aside since this began with the first.
+        self._has_failed = False
 
     def step(self) -> bool:
         """Apply what is ready among the next keys; never more at once, for most of it waits."""
         given = {"before": self._participant.now() - SETTLED, "beyond": self._beyond}
         with self._participant.engine.connect() as conn:
             keys = conn.execute(_KEYS, given).scalars().all()
-        if not keys and self._beyond == _FIRST:
-            self._fuse.nothing_left()
+        if self._beyond == _FIRST:
+            self._has_failed = False
         self._beyond = keys[-1] if len(keys) == BATCH else _FIRST
-        if keys and (applied := apply_ready(self._participant, keys, self._fuse)):
+        try:
+            applied = apply_ready(self._participant, keys, self._fuse)
+        except Blown:
+            self._has_failed = True
+            raise
+        if applied:
             log.info("early events were ready and are applied", extra={"count": applied})
+        if self._beyond == _FIRST and not self._has_failed:
+            self._fuse.nothing_left()
         return False

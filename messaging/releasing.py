@@ -176,6 +176,8 @@ def apply_ready(participant: Participant, keys: Sequence[UUID], fuse: Fuse) -> i
     One that fails parks its key, as it would have when what it waited for came. Raises ``Blown``
     when key after key fails: those stay early, and are tried again.
     """
+    if not keys:
+        return 0
     failing: dict[UUID, Failure] = {}
     applied = 0
 

@@ -394,6 +394,32 @@ def test_when_all_that_is_ready_fails_it_is_set_aside_no_more_until_something_su
     assert 0 == _count(house, "early")
 
 
+def test_what_waits_by_right_keeps_no_fuse_blown(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = _some_that_are_ready(house, 11)
+    _one_that_waits(house)
+    house.clock.move(seconds=3)
+    releasing, write = Releasing(house.intake), Inbox.flush
+
+    def fails(inbox: Inbox) -> None:
+        if inbox._applied:
+            raise LookupError
+        write(inbox)
+
+    monkeypatch.setattr(Inbox, "flush", fails)
+    with pytest.raises(Blown):
+        releasing.step()
+    assert releasing._fuse.is_blown
+    with house.intake.engine.begin() as conn:
+        conn.execute(EARLY.delete().where(EARLY.c.key.in_(clients)))
+    assert 1 == _count(house, "early")
+
+    releasing.step()
+
+    assert not releasing._fuse.is_blown
+
+
 def test_what_still_waits_is_left_as_it_is(house: House) -> None:
     _one_that_waits(house)
     before = house.rows("intake", "SELECT * FROM early")

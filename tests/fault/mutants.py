@@ -260,8 +260,8 @@ MUTANTS = (
         name="nobody looks again at what two workers took at once",
         breaks="G3",
         file="messaging/early.py",
-        line="        if keys and (applied := apply_ready(self._participant, keys, self._fuse)):",
-        bug="        if applied := 0:",
+        line="            applied = apply_ready(self._participant, keys, self._fuse)",
+        bug="            applied = 0",
         tests="tests/component/test_early.py",
     ),
     Mutant(
