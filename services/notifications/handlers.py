@@ -276,7 +276,7 @@ class Handlers:
             yield from self._tell_if_asked(work, assignment, "offer_closed")
         elif assignment.state in UNDER_WAY and any(
             work.store.was_handed_over(f"{purpose}/mentor/{assignment.id}")
-            for purpose in ("card", "card_by_coordinator")
+            for purpose in ("offer", "card", "card_by_coordinator")
         ):
             yield from self._planner(work).tell_mentor(
                 "ended_for_mentor", assignment.mentor_id, assignment
@@ -422,11 +422,13 @@ class Handlers:
         if assignment is None:
             return
         work.store.put_assignment(replace(assignment, state="ended"))
-        yield from check_ins.end(work, assignment.client_id, reason)
+        stands_alone = work.store.standing(assignment.client_id) is None
+        if stands_alone:
+            yield from check_ins.end(work, assignment.client_id, reason)
         work.store.close_questions(assignment_id, "offer", "contact", "introduction")
         work.timers.revoke(assignment.client_id, f"remind/{assignment_id}")
         cards.end(work, assignment_id)
-        if assignment.state != "offered" and work.store.standing(assignment.client_id) is None:
+        if assignment.state != "offered" and stands_alone:
             # What was written while this mentor stood beside them is not for the next one.
             mentors.put_away_words(work, assignment.client_id)
         for message in work.store.planned(assignment_id=assignment_id):

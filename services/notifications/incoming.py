@@ -373,6 +373,8 @@ class _Incoming:
     ) -> ReplyReceived:
         person = self._person
         about_client = question.client_id if question else person.id
+        # A client who came back speaks of now, whatever they were asked about before.
+        now = question if question is not None and question.client_id != person.id else person
         return ReplyReceived(
             subject_id=about_client,
             reply_id=self._reply_id,
@@ -382,7 +384,7 @@ class _Incoming:
             channel=self._channel,
             received_at=self._work.now,
             assignment_id=question.assignment_id if question else None,
-            discharge_id=question.discharge_id if question else person.discharge_id,
+            discharge_id=now.discharge_id,
             facility_id=person.facility_id,
             contact_by=contact_by,
         )

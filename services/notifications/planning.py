@@ -122,7 +122,7 @@ class Planner:
             # It waits until they open; by which way they are known to be reached is kept beside.
             facility_id = client.facility_id
             channels = [channel] if channel else self.work.store.known_channels(mentor_id)
-        elif (mentor := persons.get(mentor_id)) is not None:
+        elif (mentor := persons.get(mentor_id)) is not None and mentor.state != "erased":
             facility_id = client.facility_id if client else mentor.facility_id
             channels = [channel] if channel else channels_of(mentor, set())
         else:

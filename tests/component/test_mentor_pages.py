@@ -551,6 +551,39 @@ def test_whoever_is_passed_on_while_a_coordinator_decides_is_left_with_nothing_o
     assert before != center.rows("matching", standing)
 
 
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_no_that_crosses_a_pass_on_is_heard(center: House, comes_back: bool) -> None:
+    center.register(facility="south")
+    if comes_back:
+        center.register(facility="south", visit_number="V-2")
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("UPDATE mentor SET state = 'paused'"))
+    _pass_on(center)
+    center.run("notifications relay", "matching consumer")
+
+    center.text_only(CLIENT, "NO")
+    center.settle()
+
+    [client] = center.rows("matching", "SELECT state FROM client")
+    assert "ended" == client.state
+
+
+def test_whoever_said_yes_at_night_hears_that_it_is_over(center: House) -> None:
+    story = center.register()
+    with center.matching.engine.begin() as conn:
+        # They were asked late in the evening.
+        conn.execute(text("UPDATE timer SET due_at = due_at + interval '1 day'"))
+    center.clock.move(hours=13)
+    center.text(JO, "yes")
+    center.desk.erase(UUID(story["client_id"]), by="ops", because="asked")
+    center.settle()
+    center.clock.move(hours=14)
+    center.settle()
+
+    query = "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
+    assert ["handed_over"] == [row.state for row in center.rows("notifications", query)]
+
+
 def test_a_reply_waits_until_the_mentor_has_read_it(center: House) -> None:
     assigned(center)
     center.text(CLIENT, "can you call after six, my bus is late")
