@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
-from messaging.fuse import FUSE_AFTER, Blown, Fuse
+from messaging.fuse import FUSE_AFTER, Fuse
 from messaging.releasing import apply_ready
 from messaging.tables import EARLY, PARKED_KEY
 from messaging.work import Participant
@@ -46,7 +46,7 @@ class Releasing:
         self._participant = participant
         self._fuse = Fuse(self.name, fuse)
         self._beyond = _FIRST
-        #: Whether the fuse has kept anything from being set aside since this began with the first.
+        #: Whether anything could not be set aside since this last began with the first.
         self._has_failed = False
 
     def step(self) -> bool:
@@ -59,7 +59,7 @@ class Releasing:
         self._beyond = keys[-1] if len(keys) == BATCH else _FIRST
         try:
             applied = apply_ready(self._participant, keys, self._fuse)
-        except Blown:
+        except Exception:
             self._has_failed = True
             raise
         if applied:

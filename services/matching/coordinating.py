@@ -110,13 +110,14 @@ def erase_mentor(participant: Participant, mentor_id: UUID, *, by: object, becau
             # Somebody was given to them while this waited for the mentor.
             raise Overtaken
         releasing.forget(work, mentor_id)
-        # What waits of them may say that they need nobody any more.
-        work.store.not_now.update(set(clients) - work.store.going_on(clients))
+        going_on = work.store.going_on(clients)
         for client_id in clients:
             current: Assignment | None = work.store.active(client_id)
             if current is not None and current.mentor_id == mentor_id:
                 work.store.refuse(client_id, mentor_id)
-                yield from end(work, current, STOPPED, then="seeking")
+                # What waits of them may say that they need nobody any more.
+                then = "seeking" if client_id in going_on else "waiting"
+                yield from end(work, current, STOPPED, then=then)
         work.store.forget_mentor(mentor_id)
         audit.note(work.conn, work.now, by, "erased", mentor_id, because=because)
         yield MentorErased(mentor_id=mentor_id, erased_at=work.now)

@@ -38,7 +38,6 @@ from services.matching.store import Assignment, Client
 def facility_changed(event: FacilityChanged, work: Work) -> Iterable[Event]:
     """A facility's rules may let somebody through who waits."""
     work.store.put_facility(event)
-    work.store.load_seeking(event.facility_id)
     work.store.eased.add(event.facility_id)
     return ()
 

@@ -41,14 +41,13 @@ PAGE = 100
 def place_seekers(work: Work) -> Iterator[Event]:
     """Place everyone who seeks, and those who wait where something has eased.
 
-    Whoever was at hand here while something eased elsewhere was passed over there. Whoever cannot
-    be placed yet seeks on, and is met again with what lets them go on.
+    Whoever was at hand here while something eased elsewhere was passed over there.
     """
     seeking: dict[UUID, list[Client]] = {}
+    untold = [client.id for client in work.store.clients.values() if _is_untold(client)]
+    going_on = work.store.going_on(untold) if untold else set()
     for client in work.store.clients.values():
-        if client.id in work.store.not_now:
-            continue
-        if client.state == "seeking":
+        if client.state == "seeking" or client.id in going_on:
             seeking.setdefault(client.facility_id, []).append(client)
         elif client.state == "waiting":
             work.store.eased.add(client.facility_id)
@@ -56,13 +55,23 @@ def place_seekers(work: Work) -> Iterator[Event]:
     facilities = work.store.facilities(at)
     for facility_id in at:
         facility = facilities.get(facility_id)
-        # Where it is not known, its own key is late or parked; they are tried when it comes.
         if facility is not None:
             desk = _Desk(work, facility)
-            yield from desk.place(seeking.get(facility_id, []))
+            here = seeking.get(facility_id, [])
+            if facility_id in work.store.eased:
+                here += work.store.load_untold(facility_id)
+            yield from desk.place(here)
             if facility_id in work.store.eased:
                 yield from desk.place_waiting()
+        else:
+            # Its own key is late or parked; they are tried when it comes.
+            for client in seeking.get(facility_id, []):
+                work.store.put(replace(client, state="waiting", untold=True))
     work.store.set_aside_unopened()
+
+
+def _is_untold(client: Client) -> bool:
+    return client.state == "waiting" and client.untold
 
 
 class NotPossible(Exception):
@@ -198,7 +207,7 @@ class _Desk:
     def _assign(self, client_id: UUID, given: _Place) -> Event:
         work, asks = self._work, self._facility.asks
         client: Client = work.store.clients[client_id]
-        work.store.put(replace(client, state="placed"))
+        work.store.put(replace(client, state="placed", untold=False))
         answer_until = answer_by(given.mentor.profile, self._facility, work.now) if asks else None
         assignment = Assignment(
             id=uuid4(),
@@ -219,9 +228,9 @@ class _Desk:
     def _wait(self, seeker: Seeker, nobody: Nobody) -> Iterator[Event]:
         work = self._work
         client: Client = work.store.clients[seeker.client_id]
-        if client.state == "waiting":
+        if client.state == "waiting" and not client.untold:
             return
-        work.store.put(replace(client, state="waiting"))
+        work.store.put(replace(client, state="waiting", untold=False))
         yield NobodyAvailable(
             client_id=client.id,
             discharge_id=client.discharge_id,

@@ -92,6 +92,7 @@ CLIENT = Table(
     Column("high_risk", Boolean, nullable=False),
     Column("waiting_since", _MOMENT, nullable=False),
     Column("about", JSONB, nullable=False),
+    Column("untold", Boolean, nullable=False, server_default=text("false")),
     Index(
         "client_waiting",
         "facility_id",
@@ -167,8 +168,8 @@ class Facility:
 class Client:
     """A client as matching sees one. ``about`` is None when their key was destroyed.
 
-    ``state``: seeking (in this piece of work, or until their key goes on or their facility is
-    known), waiting (and somebody was told so), placed, held, ended.
+    ``state``: seeking (in this piece of work alone), waiting, placed, held, ended. ``untold``: they
+    wait, and nobody was told so, since they could not be looked for when they began to.
     """
 
     id: UUID
@@ -178,6 +179,7 @@ class Client:
     high_risk: bool
     waiting_since: datetime
     about: AboutClient | None
+    untold: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +320,8 @@ _MARK, _BACK_TO_MARK = text("SAVEPOINT tentatively"), text("ROLLBACK TO SAVEPOIN
 _FACILITIES = select(FACILITY).where(among_given(FACILITY.c.id))
 
 
+#: So many who wait are told of together.
+UNTOLD = 100
 #: The mentors of facilities, each in the edition in which they were read and opened, with what was
 #: judged of them.
 Rosters = dict[UUID, tuple[object, Mapping[UUID, Mentor], Lasting]]
@@ -334,8 +338,6 @@ class Store:
         self.traces: dict[UUID, str] = {}
         #: Facilities where a place, a mentor or a rule changed, so that those who wait may go on.
         self.eased: set[UUID] = set()
-        #: Clients of whom something waits that may say that they need nobody any more.
-        self.not_now: set[UUID] = set()
         #: A page only looks: it locks nothing, so that nobody waits for a reader.
         self.only_looks = False
         #: Who was met, does not open, and is set aside at the end.
@@ -365,12 +367,18 @@ class Store:
         query = select(CLIENT.c.id).where(among(CLIENT.c.id, client_ids), goes_on(CLIENT.c.id))
         return set(self._conn.execute(query).scalars())
 
-    def load_seeking(self, facility_id: UUID) -> None:
-        """Lock and read those who sought when their facility was not known yet."""
-        query = select(CLIENT.c.id).where(
-            CLIENT.c.facility_id == facility_id, CLIENT.c.state == "seeking", goes_on(CLIENT.c.id)
+    def load_untold(self, facility_id: UUID) -> list[Client]:
+        """Lock and read those who wait at a facility, and of whom nobody was told."""
+        query = (
+            select(CLIENT)
+            .where(CLIENT.c.facility_id == facility_id, CLIENT.c.state == "waiting")
+            .where(CLIENT.c.untold, goes_on(CLIENT.c.id))
+            .limit(UNTOLD)
+            .with_for_update(skip_locked=True)
         )
-        self.load_clients(self._conn.execute(query).scalars())
+        rows = [row for row in self._conn.execute(query) if not self.clients.is_read(row.id)]
+        self._take_in(rows, told_of="identity")
+        return [self.clients[row.id] for row in rows if row.id in self.clients]
 
     def load_waiting(self, facility_id: UUID, *, beyond: Client | None, limit: int) -> list[Client]:
         """Lock the next clients who wait at a facility, riskiest and longest first.
@@ -425,6 +433,11 @@ class Store:
             client = self.clients.open(row.id, opening, partial(_client, row))
             if client is not None:
                 self._before[row.id] = client
+            elif row.state == "waiting":
+                # Let go of, perhaps, though they do not open yet.
+                self._unopened[row.id] = self.clients.unopened[row.id]
+        unopened = self.clients.unopened
+        assert_ones_own([unopened[row.id] for row in rows if row.id in unopened], len(rows))
         ids = [row.id for row in rows]
         for row in self._conn.execute(_ACTIVE_OF, {"ids": ids}) if ids else ():
             assignment = Assignment(**row._mapping)
@@ -442,14 +455,16 @@ class Store:
     def stand(self, client_id: UUID, state: str) -> None:
         """Let a client stand so from now on.
 
-        For whoever does not open nobody can be looked for: they are set aside, and seek on.
+        For whoever does not open nobody can be looked for: they wait, and are set aside.
         """
         if client_id not in self.clients.unopened:
-            self.put(replace(self.clients[client_id], state=state))
+            self.put(replace(self.clients[client_id], state=state, untold=state == "waiting"))
             return
+        changes = {"state": state, "untold": False}
         if state == "seeking":
             self._unopened[client_id] = self.clients.unopened[client_id]
-        self._conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(state=state))
+            changes = {"state": "waiting", "untold": True}
+        self._conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(changes))
 
     def active(self, client_id: UUID) -> Assignment | None:
         """The client's offer or assignment, if there is one."""

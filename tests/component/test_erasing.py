@@ -440,8 +440,9 @@ def test_who_is_no_mentor_is_not_erased(center: House) -> None:
     assert not erase_mentor(center.matching, uuid4(), by="ops", because="asked")
 
 
+@pytest.mark.parametrize("something_comes", [False, True])
 def test_whoever_is_let_go_when_their_mentor_is_gone_is_told_that_nobody_is_there(
-    center: House,
+    center: House, something_comes: bool
 ) -> None:
     center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
     story = center.register(facility="north", language="fr")
@@ -449,7 +450,13 @@ def test_whoever_is_let_go_when_their_mentor_is_gone_is_told_that_nobody_is_ther
     center.park("matching", story["client_id"])
     [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
     erase_mentor(center.matching, row.mentor_id, by="ops", because="asked")
-    center.settle()
+    if something_comes:
+        # What waits behind the parked key may say that nobody is needed any more.
+        center.load_mentors(HEADER + _mentor("F-2", 2, facilities="north"))
+        center.register(facility="north", language="fr", needs=["job"])
+        [client] = center.rows("matching", "SELECT state FROM client")
+        assert "waiting" == client.state
+        center.load_mentors(HEADER + _mentor("F-2", 2, facilities="north", capacity="0"))
 
     assert releasing.replay(center.matching, client_id)
     center.settle()
@@ -469,4 +476,4 @@ def test_nobody_is_looked_for_while_something_of_the_client_waits(center: House)
 
     standing = "SELECT 1 FROM assignment WHERE state <> 'ended'"
     assert [] == center.rows("matching", standing)
-    assert [("seeking",)] == [tuple(r) for r in center.rows("matching", "SELECT state FROM client")]
+    assert [("waiting",)] == [tuple(r) for r in center.rows("matching", "SELECT state FROM client")]

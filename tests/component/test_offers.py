@@ -357,15 +357,18 @@ def test_a_correction_beside_what_frees_a_place_does_not_go_round_for_ever(
     assert [] == center.rows("matching", "SELECT key FROM parked_key")
 
 
-def test_who_came_before_their_facility_waits_for_it(center: House) -> None:
+@pytest.mark.parametrize("has_place", [True, False])
+def test_who_came_before_their_facility_waits_for_it(center: House, has_place: bool) -> None:
     """They have keys of their own, so that either may be late or parked."""
     with center.matching.engine.begin() as conn:
         conn.execute(text("DELETE FROM facility"))
+        if not has_place:
+            conn.execute(text("UPDATE mentor SET state = 'paused'"))
     early = center.register(facility="south")
     nobodys = {"record_number": "R-2", "visit_number": "V-2", "mobile": "+15035550130"}
     second = center.register(facility="south", language="fr", **nobodys)
     states = {row.state for row in center.rows("matching", "SELECT state FROM client")}
-    assert {"seeking"} == states
+    assert {"waiting"} == states
 
     file = (
         (DEMO / "demo-facilities.toml")
@@ -375,7 +378,8 @@ def test_who_came_before_their_facility_waits_for_it(center: House) -> None:
     load_facilities(center.desk, file)
     center.settle()
 
-    assert "assigned" == center.story(early["id"], "south")["state"]
+    stands = "assigned" if has_place else "waiting"
+    assert stands == center.story(early["id"], "south")["state"]
     assert "waiting" == center.story(second["id"], "south")["state"]
 
 

@@ -393,7 +393,7 @@ def test_a_mentor_whose_client_does_not_open_is_erased_and_the_client_waits(cent
     center.settle()
 
     [client] = center.rows("matching", "SELECT state FROM client")
-    assert "seeking" == client.state
+    assert "waiting" == client.state
     assert {(story["client_id"], "NotOurs")} == _parked(center, "matching")
 
     put_back()
@@ -473,6 +473,11 @@ def test_whoever_is_to_be_looked_for_and_does_not_open_waits_for_a_person_too(
     center.text("+15035552001", "PAUSE")
 
     assert {(story["client_id"], "NotOurs")} == _parked(center, "matching")
+    assert ["parked"] == [task["kind"] for task in center.tasks()]
+
+    assert releasing.replay(center.matching, UUID(story["client_id"]))
+    center.settle()
+    assert {(story["client_id"], "NotOurs")} == _parked(center, "matching"), "too soon"
     assert ["parked"] == [task["kind"] for task in center.tasks()]
 
     put_back()
