@@ -320,8 +320,6 @@ _MARK, _BACK_TO_MARK = text("SAVEPOINT tentatively"), text("ROLLBACK TO SAVEPOIN
 _FACILITIES = select(FACILITY).where(among_given(FACILITY.c.id))
 
 
-#: So many who wait are told of together.
-UNTOLD = 100
 #: The mentors of facilities, each in the edition in which they were read and opened, with what was
 #: judged of them.
 Rosters = dict[UUID, tuple[object, Mapping[UUID, Mentor], Lasting]]
@@ -342,6 +340,7 @@ class Store:
         self.only_looks = False
         #: Who was met, does not open, and is set aside at the end.
         self._unopened: dict[UUID, Exception] = {}
+        self._opened_mentors = 0
         self._before: dict[UUID, Client] = {}
         self._active: dict[UUID, Assignment] = {}
         self._loaded: dict[UUID, Assignment] = {}
@@ -373,7 +372,6 @@ class Store:
             select(CLIENT)
             .where(CLIENT.c.facility_id == facility_id, CLIENT.c.state == "waiting")
             .where(CLIENT.c.untold, goes_on(CLIENT.c.id))
-            .limit(UNTOLD)
             .with_for_update(skip_locked=True)
         )
         rows = [row for row in self._conn.execute(query) if not self.clients.is_read(row.id)]
@@ -409,7 +407,8 @@ class Store:
         found = [self.clients[row.id] for row in rows if row.id in self.clients]
         unopened = self.clients.unopened
         troubled = {row.id: unopened[row.id] for row in rows if row.id in unopened}
-        assert_ones_own(troubled.values(), len(rows))
+        # Where mentors open, it is no trouble of ours.
+        assert_ones_own(troubled.values(), len(rows) + self._opened_mentors)
         self._set_aside(troubled)
         if rows and not found:
             # They wait no longer, so that others come.
@@ -436,8 +435,6 @@ class Store:
             elif row.state == "waiting":
                 # Let go of, perhaps, though they do not open yet.
                 self._unopened[row.id] = self.clients.unopened[row.id]
-        unopened = self.clients.unopened
-        assert_ones_own([unopened[row.id] for row in rows if row.id in unopened], len(rows))
         ids = [row.id for row in rows]
         for row in self._conn.execute(_ACTIVE_OF, {"ids": ids}) if ids else ():
             assignment = Assignment(**row._mapping)
@@ -450,6 +447,7 @@ class Store:
     def put(self, client: Client) -> None:
         """A client as they now stand."""
         self.clients[client.id] = client
+        self._unopened.pop(client.id, None)
         self.traces.setdefault(client.id, self._work.traceparent)
 
     def stand(self, client_id: UUID, state: str) -> None:
@@ -460,7 +458,7 @@ class Store:
         if client_id not in self.clients.unopened:
             self.put(replace(self.clients[client_id], state=state, untold=state == "waiting"))
             return
-        changes = {"state": state, "untold": False}
+        changes = {"state": state, "untold": state == "waiting"}
         if state == "seeking":
             self._unopened[client_id] = self.clients.unopened[client_id]
             changes = {"state": "waiting", "untold": True}
@@ -608,6 +606,7 @@ class Store:
             opening = partial(self._work.keys.open_kept, MentorRow, row.profile)
             profiles.open(row.id, opening)
         assert_ones_own(profiles.unopened.values(), len(rows))
+        self._opened_mentors += len(profiles)
         self._unopened |= profiles.unopened
         return {key: profile for key, profile in profiles.items() if profile is not None}
 

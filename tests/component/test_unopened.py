@@ -506,6 +506,101 @@ def test_a_mentor_who_lost_their_number_and_does_not_open_is_told_on_the_other_c
     assert [("handed_over", "email")] == [tuple(one) for one in center.rows("notifications", query)]
 
 
+def test_whoever_does_not_open_and_waits_for_a_person_is_told_of_when_they_do(
+    center: House,
+) -> None:
+    center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
+    story = center.register(facility="north", language="fr")
+    center.park("matching", story["client_id"])
+    put_back = _damage(center, "matching", story["client_id"])
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
+    coordinating.erase_mentor(center.matching, row.mentor_id, by="ops", because="asked")
+
+    put_back()
+    assert releasing.replay(center.matching, UUID(story["client_id"]))
+    center.settle()
+
+    assert ["nobody_available"] == [task["kind"] for task in center.tasks()]
+
+
+def test_whoever_does_not_open_and_is_discharged_anew_is_as_good_as_new(center: House) -> None:
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
+    story = center.register(facility="south", language="fr")
+    assert "waiting" == story["state"]
+    _damage(center, "matching", story["client_id"])
+
+    again = center.register(facility="south", language="en", visit_number="V-9")
+
+    assert "assigned" == again["state"]
+    assert set() == _parked(center, "matching")
+
+
+def _wait(center: House, count: int) -> list[dict[str, Any]]:
+    """Clients of whom none has a mentor in a language of their own."""
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
+    waiting = [
+        center.register(
+            facility="south",
+            language="fr",
+            record_number=f"R-{number}",
+            visit_number=f"V-{number}",
+            mobile=f"+1503555013{number}",
+        )
+        for number in range(count)
+    ]
+    assert {"waiting"} == {one["state"] for one in waiting}
+    return waiting
+
+
+@pytest.mark.parametrize("untold", [False, True])
+def test_many_who_wait_and_do_not_open_keep_no_place_from_one_who_does(
+    center: House, untold: bool
+) -> None:
+    first, *others = _wait(center, 6)
+    for one in others:
+        _damage(center, "matching", one["client_id"])
+    with center.matching.engine.begin() as conn:
+        conn.execute(
+            text(f"UPDATE client SET untold = {untold} WHERE id <> :id"), {"id": first["client_id"]}
+        )
+
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=1))
+
+    assert "assigned" == center.story(first["id"], "south")["state"]
+
+
+def test_whoever_is_let_go_is_so_though_many_beside_them_do_not_open(center: House) -> None:
+    first, *others = _wait(center, 6)
+    center.park("matching", first["client_id"])
+    for one in others:
+        _damage(center, "matching", one["client_id"])
+
+    assert releasing.replay(center.matching, UUID(first["client_id"]))
+    assert {one["client_id"] for one in others} == {key for key, _ in _parked(center, "matching")}
+
+
+def test_a_mentor_of_whose_clients_none_opens_is_erased(center: House) -> None:
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=5))
+    with center.matching.engine.begin() as conn:
+        conn.execute(text("UPDATE facility SET asks = false"))
+    for number in range(5):
+        story = center.register(
+            facility="south",
+            language="fr",
+            record_number=f"R-{number}",
+            visit_number=f"V-{number}",
+            mobile=f"+1503555013{number}",
+        )
+        assert "assigned" == story["state"]
+    [row] = center.rows("matching", "SELECT DISTINCT mentor_id FROM assignment")
+    for client in center.rows("matching", "SELECT id FROM client"):
+        _damage(center, "matching", client.id)
+
+    assert coordinating.erase_mentor(center.matching, row.mentor_id, by="ops", because="asked")
+
+    assert 5 == len(_parked(center, "matching"))
+
+
 def _first_of(center: House, story: dict[str, Any]) -> list[Any]:
     query = "SELECT * FROM message WHERE purpose = 'first' AND subject_id = :id ORDER BY id"
     return center.rows("notifications", query, id=story["client_id"])
