@@ -8,14 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from marshmallow import ValidationError
 from sqlalchemy import Connection, Executable, create_engine, text
 
 from contracts.intake import ContactDetails
 from contracts.matching import MentorContact
 from contracts.sealed import PURPOSES, Destroyed
 from hosting.settings import ServiceSettings, SettingsError, read
-from messaging.sealing import KeyAbsent, Keyring, NotOurs
+from messaging.sealing import NOT_OPENED, Keyring
 from messaging.wrapping import MasterKeys
 from services.check import records, tables
 from services.check.evidence import CLOCKS_APART, SERVICES, Applied, Evidence, Row, Said, Waiting
@@ -231,7 +230,7 @@ def _zones(conn: Connection, keyring: Keyring) -> dict[UUID, str]:
             content: type[Any] = ContactDetails if row.kind == "client" else MentorContact
             try:
                 contact = view.open_kept(content, row.contact)
-            except (KeyAbsent, NotOurs, KeyError, ValidationError, TypeError, ValueError):
+            except NOT_OPENED:
                 # What cannot be opened is for G7 to tell.
                 continue
             if not isinstance(contact, Destroyed):

@@ -41,7 +41,7 @@ from messaging.timers import Timer
 from messaging.work import Work
 from services.notifications import calling_off, cards, check_ins, mentors
 from services.notifications.domain import AFTER_STOP, CHANNEL_OF_CONSENT, CLOSES, UNDER_WAY
-from services.notifications.planning import Planner, channels_of, suppressed
+from services.notifications.planning import Planner, channels_of
 from services.notifications.store import Assignment, Facility, Person
 
 #: A mentor is reminded when nobody has talked by then.
@@ -431,11 +431,8 @@ class Handlers:
         if assignment.state != "offered" and stands_alone:
             # What was written while this mentor stood beside them is not for the next one.
             mentors.put_away_words(work, assignment.client_id)
-        for message in work.store.planned(assignment_id=assignment_id):
-            # That it is over may be waiting for the morning.
-            if message.purpose not in CLOSES and not message.is_answer:
-                work.store.suppress(message, reason)
-                yield suppressed(message, reason, work.now)
+        # That it is over may be waiting for the morning.
+        yield from self._planner(work).withdraw(reason, but=CLOSES, assignment_id=assignment_id)
 
     def _end_forgotten(
         self, work: Work, event: AssignmentOffered | MentorAssigned | NobodyAvailable

@@ -342,7 +342,7 @@ class _Incoming:
             self._person = replace(self._person, email_token=None)
         self._work.store.put(self._person)
         self._work.store.load_planned_to(self._person.id)
-        unsent = {"person_id": self._person.id, "channel": self._channel}
+        unsent: dict[str, Any] = {"person_id": self._person.id, "channel": self._channel}
         if self._person.kind == "client":
             yield from check_ins.end(self._work, self._person.id, "wrong_number")
             yield from self._planner.welcome_again(self._person.id, self._reply_id)

@@ -203,15 +203,22 @@ class Planner:
         self.work.store.suppress(message, reason)
         yield suppressed(message, reason, self.work.now)
 
-    def withdraw(self, reason: str, **match: object) -> Iterator[Event]:
-        """Withdraw unsent messages; an answer to somebody who has just written still goes."""
-        yield from withdraw(self.work, reason, **match)
+    def withdraw(
+        self, reason: str, *, but: Collection[str] = (), **match: object
+    ) -> Iterator[Event]:
+        """Withdraw unsent messages, as the function of this name does."""
+        yield from withdraw(self.work, reason, but=but, **match)
 
 
-def withdraw(work: Work, reason: str, **match: object) -> Iterator[Event]:
-    """Withdraw unsent messages; an answer to somebody who has just written still goes."""
+def withdraw(
+    work: Work, reason: str, *, but: Collection[str] = (), **match: object
+) -> Iterator[Event]:
+    """Withdraw unsent messages, ``but`` those of these purposes.
+
+    An answer to somebody who has just written still goes.
+    """
     for message in work.store.planned(**match):
-        if not message.is_answer:
+        if not message.is_answer and message.purpose not in but:
             work.store.suppress(message, reason)
             yield suppressed(message, reason, work.now)
 

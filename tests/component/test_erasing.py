@@ -129,6 +129,14 @@ def test_what_waits_to_leave_does_not(center: House) -> None:
     assert [] == center.tasks("south")
 
 
+def _assert_told_by_the_morning(center: House) -> None:
+    """The mentor hears that it is over, once it is day for them."""
+    center.clock.move(hours=10)
+    center.settle()
+    query = "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
+    assert ["handed_over"] == [row.state for row in center.rows("notifications", query)]
+
+
 def test_a_mentor_whose_client_is_erased_at_night_hears_of_it_in_the_morning(
     center: House,
 ) -> None:
@@ -137,11 +145,7 @@ def test_a_mentor_whose_client_is_erased_at_night_hears_of_it_in_the_morning(
 
     center.desk.erase(UUID(story["client_id"]), by="ops", because="asked")
     center.settle()
-    center.clock.move(hours=10)
-    center.settle()
-
-    query = "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
-    assert ["handed_over"] == [row.state for row in center.rows("notifications", query)]
+    _assert_told_by_the_morning(center)
 
 
 def test_a_talk_that_is_heard_of_after_the_erasure_takes_nothing_back(center: House) -> None:
@@ -158,11 +162,7 @@ def test_a_talk_that_is_heard_of_after_the_erasure_takes_nothing_back(center: Ho
     assert ["ended"] == [row.state for row in over]
 
     center.settle()
-    center.clock.move(hours=10)
-    center.settle()
-
-    query = "SELECT state FROM message WHERE purpose = 'ended_for_mentor'"
-    assert ["handed_over"] == [row.state for row in center.rows("notifications", query)]
+    _assert_told_by_the_morning(center)
 
 
 def test_the_same_record_number_is_somebody_new(center: House) -> None:

@@ -93,6 +93,15 @@ def _parked(center: House, service: str) -> set[tuple[str, str]]:
     return {(str(one.key), one.error) for one in parking.listed(center.participants[service])}
 
 
+def _written_to_in_a_week(center: House) -> set[str]:
+    """Everybody to whom something leaves in the next eight days."""
+    said = len(center.network.letters)
+    for _ in range(8):
+        center.clock.move(days=1)
+        center.settle()
+    return {letter.to for _, letter in center.network.letters[said:]}
+
+
 def _erase(center: House, client_id: str) -> None:
     assert center.desk.erase(UUID(client_id), by="ops", because="asked")
     center.settle()
@@ -207,12 +216,7 @@ def test_a_stop_of_whoever_does_not_open_ends_all_that_reaches_them(center: Hous
 
     put_back()
     assert releasing.replay(center.notifications, UUID(story["client_id"]))
-    said = len(center.network.letters)
-    for _ in range(8):
-        center.clock.move(days=1)
-        center.settle()
-    later = [letter.to for _, letter in center.network.letters[said:]]
-    assert {CLIENT, MAIL}.isdisjoint(later)
+    assert {CLIENT, MAIL}.isdisjoint(_written_to_in_a_week(center))
 
 
 def test_a_mentor_who_does_not_open_waits_and_what_is_not_of_them_leaves(center: House) -> None:
@@ -337,12 +341,7 @@ def test_a_stop_to_the_carrier_of_whoever_does_not_open_ends_every_channel(cente
     center.settle()
 
     put_back()
-    said = len(center.network.letters)
-    for _ in range(8):
-        center.clock.move(days=1)
-        center.settle()
-    later = [letter.to for _, letter in center.network.letters[said:]]
-    assert {CLIENT, MAIL}.isdisjoint(later)
+    assert {CLIENT, MAIL}.isdisjoint(_written_to_in_a_week(center))
 
 
 def test_what_became_of_a_batch_is_written_though_one_of_them_opens_no_more(center: House) -> None:
@@ -535,10 +534,9 @@ def test_whoever_does_not_open_and_is_discharged_anew_is_as_good_as_new(center: 
     assert set() == _parked(center, "matching")
 
 
-def _wait(center: House, count: int) -> list[dict[str, Any]]:
-    """Clients of whom none has a mentor in a language of their own."""
-    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
-    waiting = [
+def _french(center: House, count: int, state: str) -> list[dict[str, Any]]:
+    """Clients whose language one mentor has, and where they come to stand."""
+    found = [
         center.register(
             facility="south",
             language="fr",
@@ -548,15 +546,16 @@ def _wait(center: House, count: int) -> list[dict[str, Any]]:
         )
         for number in range(count)
     ]
-    assert {"waiting"} == {one["state"] for one in waiting}
-    return waiting
+    assert {state} == {one["state"] for one in found}
+    return found
 
 
 @pytest.mark.parametrize("untold", [False, True])
 def test_many_who_wait_and_do_not_open_keep_no_place_from_one_who_does(
     center: House, untold: bool
 ) -> None:
-    first, *others = _wait(center, 6)
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
+    first, *others = _french(center, 6, "waiting")
     for one in others:
         _damage(center, "matching", one["client_id"])
     with center.matching.engine.begin() as conn:
@@ -570,7 +569,8 @@ def test_many_who_wait_and_do_not_open_keep_no_place_from_one_who_does(
 
 
 def test_whoever_is_let_go_is_so_though_many_beside_them_do_not_open(center: House) -> None:
-    first, *others = _wait(center, 6)
+    center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
+    first, *others = _french(center, 6, "waiting")
     center.park("matching", first["client_id"])
     for one in others:
         _damage(center, "matching", one["client_id"])
@@ -583,15 +583,7 @@ def test_a_mentor_of_whose_clients_none_opens_is_erased(center: House) -> None:
     center.load_mentors(HEADER + _mentor("F-1", 1, capacity=5))
     with center.matching.engine.begin() as conn:
         conn.execute(text("UPDATE facility SET asks = false"))
-    for number in range(5):
-        story = center.register(
-            facility="south",
-            language="fr",
-            record_number=f"R-{number}",
-            visit_number=f"V-{number}",
-            mobile=f"+1503555013{number}",
-        )
-        assert "assigned" == story["state"]
+    _french(center, 5, "assigned")
     [row] = center.rows("matching", "SELECT DISTINCT mentor_id FROM assignment")
     for client in center.rows("matching", "SELECT id FROM client"):
         _damage(center, "matching", client.id)
