@@ -131,6 +131,23 @@ def test_what_is_written_is_read_the_same_and_travels_as_ascii() -> None:
     assert letter.html == (html.get_content().strip() if html else None)
 
 
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_text_is_read_as_it_was_written(said: str) -> None:
+    channel = SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example")
+    letter = Letter(message_id="m-1", to="sam@example.org", subject="Hello", text=said, html=said)
+
+    wire = channel.on_the_wire(letter)
+    parts = [part.get_payload(decode=True) for part in message_from_bytes(wire).walk()]
+
+    lines = said.encode().splitlines() or [b""]
+    either = [b"".join(line + b"\r\n" for line in lines)] * (2 if said else 1)
+    assert either == [part for part in parts if part is not None]
+    assert wire.isascii()
+    assert max(len(line) for line in wire.split(b"\r\n")) <= 78
+    assert b"\n" not in wire.replace(b"\r\n", b"")
+    assert b"\r" not in wire.replace(b"\r\n", b"")
+
+
 @given(st.text(max_size=90) | st.text(st.characters(min_codepoint=32, max_codepoint=126)))
 def test_a_header_that_fits_on_its_line_is_written_as_the_library_writes_it(value: str) -> None:
     def written(policy: Any) -> bytes | type[Exception]:
