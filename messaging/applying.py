@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from messaging import parking
-from messaging.inbox import Arrived, Conflict, Failure, Inbox, Unreadable
+from messaging.arrived import Arrived
+from messaging.inbox import Conflict, Failure, Inbox, Unreadable
 from messaging.parking import HandlerFailed
 from messaging.unavailable import is_away, is_lost_race
 from messaging.work import Work

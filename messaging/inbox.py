@@ -7,14 +7,12 @@ travelled, and applied as soon as what it waits for has come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
-from uuid import NAMESPACE_OID, UUID, uuid5
+from uuid import UUID
 
-import orjson
-from marshmallow import ValidationError
 from sqlalchemy import (
     Boolean,
     cast,
@@ -31,15 +29,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from contracts.envelope import BadEnvelope, Envelope, from_headers, key_of
-from contracts.event import EVENTS, Event
-from contracts.sealed import sealed_fields
-from contracts.topics import PUBLISHER_OF
-from contracts.wire import load
+from contracts.envelope import Envelope
+from contracts.event import Event
 from messaging import metrics
+from messaging.arrived import Arrived, need_keys, opened, read
 from messaging.broker import Record, record_from_json, record_to_json
 from messaging.rows import among_given, ask_together, insert_many, update_many, upsert_many
-from messaging.sealing import NOT_OPENED
 from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
 
 if TYPE_CHECKING:
@@ -55,17 +50,6 @@ class Conflict(Exception):
 
 class Unreadable(Exception):
     """A record that can never be handled as it is; ``args[0]`` says what is wrong with it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arrived:
-    """A record as read: its envelope, and its event where this service reacts to it."""
-
-    record: Record
-    key: UUID
-    envelope: Envelope | None
-    event: Event | None
-    problem: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +69,7 @@ class Inbox:
     def __init__(self, work: Work, records: Sequence[Record], freed: Collection[UUID] = ()) -> None:
         self._work = work
         self._hears = frozenset(event.__name__ for event in work.participant.on)
-        arrived = [self._read(record) for record in records]
+        arrived = [read(record, self._hears) for record in records]
         self._early: dict[tuple[str, int, UUID, int], Arrived] = {}
         self._stored: set[tuple[str, int, UUID, int]] = set()
         self._seqs: dict[_Place, int] = {}
@@ -94,9 +78,9 @@ class Inbox:
         self.let_go: set[UUID] = set()
         self._freed = frozenset(freed)
         self._look(arrived, set(freed))
-        self._need_keys([*arrived, *self._early.values()])
-        self.arrived = [self._open(one) for one in arrived]
-        self._early = {place: self._open(one) for place, one in self._early.items()}
+        need_keys(work, [*arrived, *self._early.values()])
+        self.arrived = [opened(work, one) for one in arrived]
+        self._early = {place: opened(work, one) for place, one in self._early.items()}
         self._gone: list[tuple[str, int, UUID, int]] = []
         self._kept: dict[tuple[str, int, UUID, int], tuple[Arrived, UUID]] = {}
         self._behind: list[Arrived] = []
@@ -114,7 +98,7 @@ class Inbox:
         if erases:
             # Whatever it would have waited for, nobody could make anything of any more.
             self.forget(one.key)
-            self._seqs[self._of(_said(one))] = max(self._seq(_said(one)), _said(one).seq - 1)
+            self._seqs[self._of(one.said)] = max(self._seq(one.said), one.said.seq - 1)
         if one.key in self._parked:
             self._behind.append(one)
             self._count(one, "parked")
@@ -126,7 +110,7 @@ class Inbox:
             self._count(one, "duplicate")
             return
         kept = self._early.get(self._id(one.envelope))
-        self._check_same(one.envelope, _said(kept).event_id if kept else None)
+        self._check_same(one.envelope, kept.said.event_id if kept else None)
         waiting_on = None if erases else self._waits_for(one.envelope)
         if waiting_on is not None:
             self._keep(one, one.envelope, waiting_on)
@@ -138,8 +122,8 @@ class Inbox:
         """Take out the early events that are wanted, in the order of their streams."""
         found = [one for one in self._early.values() if wanted(one)]
         for one in found:
-            self._take_out(_said(one))
-        return sorted(found, key=lambda one: _said(one).seq)
+            self._take_out(one.said)
+        return sorted(found, key=lambda one: one.said.seq)
 
     def park(self, one: Arrived, failure: Failure) -> bool:
         """Set this key aside: the record waits, and everything of the key behind it.
@@ -179,7 +163,7 @@ class Inbox:
 
     def _is_taken(self, envelope: Envelope) -> bool:
         kept = self._early.get(self._id(envelope))
-        is_other = kept is not None and _said(kept).event_id != envelope.event_id
+        is_other = kept is not None and kept.said.event_id != envelope.event_id
         return is_other or self._was_applied(envelope)
 
     def forget(self, key: UUID) -> None:
@@ -191,15 +175,15 @@ class Inbox:
             self.let_go.add(key)
         query = select(PARKED_EVENT.c.record).where(PARKED_EVENT.c.key == key)
         records = conn.execute(query.order_by(PARKED_EVENT.c.place)).scalars()
-        waiting = [self._read(record_from_json(record)) for record in records]
+        waiting = [read(record_from_json(record), self._hears) for record in records]
         waiting += [one for one in self._behind if one.key == key]
         waiting += self.early_of(lambda one: one.key == key)
         self._behind = [one for one in self._behind if one.key != key]
-        done = {self._id(_said(one)) for one in self._applied}
-        for one in sorted((one for one in waiting if one.envelope), key=lambda one: _said(one).seq):
-            place = self._id(_said(one))
-            if _said(one).seq > self._seq(_said(one)) and place not in done:
-                self._seqs[self._of(_said(one))] = _said(one).seq
+        done = {self._id(one.said) for one in self._applied}
+        for one in sorted((one for one in waiting if one.envelope), key=lambda one: one.said.seq):
+            place = self._id(one.said)
+            if one.said.seq > self._seq(one.said) and place not in done:
+                self._seqs[self._of(one.said)] = one.said.seq
                 self._applied.append(one)
         conn.execute(delete(PARKED_EVENT).where(PARKED_EVENT.c.key == key))
         self._parked.discard(key)
@@ -207,7 +191,7 @@ class Inbox:
     def release(self, key: UUID) -> Iterator[Arrived]:
         """Apply the early events that waited for this key and need to wait no longer."""
         for waiting in self._released_by(key):
-            said = _said(waiting)
+            said = waiting.said
             if self._id(said) not in self._early:
                 continue
             still = self._waits_for(said)
@@ -225,8 +209,8 @@ class Inbox:
         Two workers may each have taken one of two events, the one that was early and the one that
         it waited for, before either could see what the other wrote.
         """
-        for waiting in sorted(self._early.values(), key=lambda one: _said(one).seq):
-            said = _said(waiting)
+        for waiting in sorted(self._early.values(), key=lambda one: one.said.seq):
+            said = waiting.said
             if self._id(said) not in self._early or not self._is_ready(waiting):
                 continue
             if self._was_applied(said):
@@ -240,7 +224,7 @@ class Inbox:
         return any(map(self._is_ready, self._early.values()))
 
     def _is_ready(self, one: Arrived) -> bool:
-        said = _said(one)
+        said = one.said
         goes_on = self._was_applied(said) or self._waits_for(said) is None
         return goes_on and one.key in self._freed - self._parked
 
@@ -307,7 +291,7 @@ class Inbox:
     @cached_property
     def _applied_before(self) -> dict[tuple[str, int, UUID, int], UUID]:
         """Looked up together, once the first has come again: in most batches none does."""
-        known = [self._id(_said(one)) for one in self.arrived if one.envelope is not None]
+        known = [self._id(one.said) for one in self.arrived if one.envelope is not None]
         columns = map(list, zip(*known, strict=True))
         given = dict(zip(("producers", "epochs", "keys", "seqs"), columns, strict=True))
         return {
@@ -326,9 +310,9 @@ class Inbox:
             one
             for one in self._early.values()
             if one.key not in self._parked
-            and (one.key == key or any(a.key == key for a in _said(one).after))
+            and (one.key == key or any(a.key == key for a in one.said.after))
         ]
-        return sorted(candidates, key=lambda one: _said(one).seq)
+        return sorted(candidates, key=lambda one: one.said.seq)
 
     def _waits_for(self, envelope: Envelope) -> UUID | None:
         """The subject whose facts must come first; None when the event can be applied."""
@@ -348,7 +332,7 @@ class Inbox:
         return self._seqs.get(self._of(envelope), 0)
 
     def _moved(self) -> dict[_Place, int]:
-        places = {self._of(_said(one)) for one in self._applied}
+        places = {self._of(one.said) for one in self._applied}
         return {place: self._seqs[place] for place in sorted(places, key=str)}
 
     @staticmethod
@@ -380,57 +364,11 @@ class Inbox:
             moved = [row for row in rows if row.kind == "cursor"]
             self._seqs |= {(r.producer, r.epoch, r.key): r.seq for r in moved}
             waiting = [row.record for row in rows if row.kind == "early"]
-            fresh = [self._read(record_from_json(record)) for record in waiting]
-            stored = {self._id(_said(one)): one for one in fresh}
+            fresh = [read(record_from_json(record), self._hears) for record in waiting]
+            stored = {self._id(one.said): one for one in fresh}
             self._early |= stored
             self._stored |= stored.keys()
             keys = {one.key for one in fresh}
-
-    def _read(self, record: Record) -> Arrived:
-        """A record whose body is at fault keeps its envelope: giving it up moves the cursor on."""
-        envelope: Envelope | None = None
-        event: Event | None = None
-        problem: str | None = None
-        try:
-            envelope = from_headers(record.headers, record.key)
-            if envelope.producer != PUBLISHER_OF.get(record.topic):
-                envelope = None
-                raise BadEnvelope("the producer is not the publisher of this topic")
-            event = self._body(record, envelope)
-        except (BadEnvelope, ValidationError, ValueError, RecursionError) as error:
-            problem = type(error).__name__
-        key = envelope.key if envelope else key_or_place(record)
-        return Arrived(record=record, key=key, envelope=envelope, event=event, problem=problem)
-
-    def _body(self, record: Record, envelope: Envelope) -> Event | None:
-        """The event, where this service reacts to it; a publisher may know types that we do not."""
-        if envelope.type not in self._hears:
-            return None
-        event: Event = load(EVENTS[envelope.type], orjson.loads(record.value or b""))
-        if event.key != envelope.key:
-            raise BadEnvelope("the event is about another key than its record")
-        return event
-
-    def _open(self, one: Arrived) -> Arrived:
-        """Open what is sealed for this service."""
-        if one.event is None or one.envelope is None:
-            return one
-        try:
-            event = self._work.opened(one.event, one.envelope.event_id)
-        except NOT_OPENED as error:
-            return replace(one, event=None, problem=type(error).__name__)
-        return one if event is one.event else replace(one, event=event)
-
-    def _need_keys(self, everything: Iterable[Arrived]) -> None:
-        """Read the keys of all sealed fields of the batch together."""
-        me = self._work.participant
-        self._work.keys.need(
-            (declared.purpose, one.key)
-            for one in everything
-            if one.event is not None
-            for declared in sealed_fields(type(one.event))
-            if declared.purpose in me.keyring.opens and declared.content not in me.keeps
-        )
 
     @staticmethod
     def _count(one: Arrived, outcome: str) -> None:
@@ -464,21 +402,8 @@ _APPLIED = text(
 )
 
 
-def _said(one: Arrived) -> Envelope:
-    assert one.envelope is not None
-    return one.envelope
-
-
-def key_or_place(record: Record) -> UUID:
-    """The subject of an unreadable record, or an id made of its place when that is unreadable."""
-    try:
-        return key_of(record.key)
-    except BadEnvelope:
-        return uuid5(NAMESPACE_OID, f"{record.topic_id}/{record.partition}/{record.offset}")
-
-
 def _inbox_row(one: Arrived, now: object) -> dict[str, object]:
-    said = _said(one)
+    said = one.said
     return {
         "producer": said.producer,
         "epoch": said.epoch,
@@ -501,7 +426,7 @@ def _awaiting(row: dict[str, object]) -> dict[str, object]:
 
 
 def _early_row(one: Arrived, waiting_on: UUID, now: object) -> dict[str, object]:
-    said = _said(one)
+    said = one.said
     return {
         "producer": said.producer,
         "epoch": said.epoch,

@@ -14,11 +14,12 @@ from sqlalchemy import ColumnElement, Connection, Row, select, text, tuple_, upd
 
 from messaging import cut, heartbeats, metrics
 from messaging.applying import apply_all
+from messaging.arrived import key_or_place
 from messaging.broker import Consumer, ReaderBroken, Record
 from messaging.fuse import FUSE_AFTER, Fuse
 from messaging.heartbeats import is_heartbeat
 from messaging.holding import Holds
-from messaging.inbox import Failure, Inbox, key_or_place
+from messaging.inbox import Failure, Inbox
 from messaging.parking import HandlerFailed
 from messaging.points import reached
 from messaging.rows import NOTHING, insert_many

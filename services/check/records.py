@@ -11,9 +11,9 @@ from uuid import UUID
 from contracts.envelope import BadEnvelope, from_headers
 from contracts.topics import TOPICS
 from contracts.topics import Topic as Declared
+from messaging.arrived import key_or_place
 from messaging.broker import Record, record_from_json
 from messaging.heartbeats import is_heartbeat
-from messaging.inbox import key_or_place
 from messaging.kafka import read_to_the_end
 from messaging.unavailable import Unavailable
 from services.check.evidence import SERVICES, Foreign, Said, Topic, Waiting

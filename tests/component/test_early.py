@@ -16,11 +16,12 @@ from sqlalchemy.exc import OperationalError
 from contracts.envelope import After, Envelope, to_headers
 from contracts.event import Event
 from contracts.topics import TOPICS
-from messaging import parking, releasing, subscriber
+from messaging import inbox, parking, releasing, subscriber
+from messaging.arrived import Arrived
 from messaging.broker import Record
 from messaging.early import Releasing
 from messaging.fuse import Blown, Fuse
-from messaging.inbox import Arrived, Failure, Inbox
+from messaging.inbox import Failure, Inbox
 from messaging.subscriber import Subscriber
 from messaging.tables import EARLY
 from messaging.work import Work, new_traceparent
@@ -152,7 +153,7 @@ def test_what_is_ready_and_fails_parks_its_key(
     house: House, kept_by_one_worker: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.clock.move(seconds=3)
-    monkeypatch.setattr(Inbox, "_open", _unreadable)
+    monkeypatch.setattr(inbox, "opened", _unreadable)
 
     Releasing(house.intake).step()
 
@@ -239,7 +240,7 @@ def test_whose_event_fails_once_another_is_let_go_is_parked_in_its_place(
     client, mentor = _one_that_waits(house)
     _park(house, mentor)
     _read(house, _fact("notifications", mentor, 1))
-    monkeypatch.setattr(Inbox, "_open", _unreadable)
+    monkeypatch.setattr(inbox, "opened", _unreadable)
 
     if how == "replay":
         assert releasing.replay(house.intake, mentor)
@@ -259,7 +260,7 @@ def test_of_what_waits_the_event_at_fault_is_parked_first(
     _read(house, _fact("matching", client, 2, by_mentor))
     _read(house, _fact("notifications", client, 1, by_other))
     assert (2, 1) == (_count(house, "early"), _count(house, "inbox"))
-    monkeypatch.setattr(Inbox, "_open", _unreadable)
+    monkeypatch.setattr(inbox, "opened", _unreadable)
 
     _read(house, _fact("notifications", mentor, 1))
 
@@ -273,10 +274,10 @@ def test_what_is_given_up_before_its_turn_counts_as_applied_in_its_turn(
     client, mentor = _one_that_waits(house)
     _read(house, _fact("matching", client, 2))
 
-    def second_fails(inbox: Inbox, one: Arrived) -> Arrived:
-        return _unreadable(inbox, one) if one.envelope and one.envelope.seq == 2 else one
+    def second_fails(work: Work, one: Arrived) -> Arrived:
+        return _unreadable(work, one) if one.envelope and one.envelope.seq == 2 else one
 
-    monkeypatch.setattr(Inbox, "_open", second_fails)
+    monkeypatch.setattr(inbox, "opened", second_fails)
     _read(house, _fact("notifications", mentor, 1))
     assert [2] == [one.events for one in parking.listed(house.intake)]
 
@@ -292,7 +293,7 @@ def test_what_came_beside_an_early_event_that_fails_waits_behind_it(
     client = uuid4()
     awaited = _first_of(client)
     _read(house, _fact("matching", client, 1, awaited))
-    monkeypatch.setattr(Inbox, "_open", _unreadable)
+    monkeypatch.setattr(inbox, "opened", _unreadable)
 
     _read(house, _fact("notifications", client, 1))
 
@@ -434,7 +435,7 @@ def test_what_cannot_be_opened_when_its_turn_comes_parks_its_key(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, mentor = _one_that_waits(house)
-    monkeypatch.setattr(Inbox, "_open", _unreadable)
+    monkeypatch.setattr(inbox, "opened", _unreadable)
 
     _read(house, _fact("notifications", mentor, 1))
 
@@ -576,7 +577,7 @@ def _beside(
     return other
 
 
-def _unreadable(inbox: Inbox, one: Arrived) -> Arrived:
+def _unreadable(work: Work, one: Arrived) -> Arrived:
     """What is sealed cannot be opened any more."""
     early = one.envelope is not None and one.envelope.producer == "matching"
     return replace(one, problem="KeyAbsent") if early else one
