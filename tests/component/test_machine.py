@@ -16,7 +16,9 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -38,12 +40,15 @@ from contracts.parking import KeyParked, KeyReleased
 from contracts.topics import TOPICS
 from messaging import parking, points, releasing
 from messaging.memory import MemoryBroker
+from messaging.sealing import NOT_OPENED
 from messaging.shredding import Shredding
 from messaging.work import Work
 from services.notifications import sender as sending
 from services.notifications.channels import Letter, Outcome
 from services.notifications.incoming import Desk as IncomingDesk
+from services.notifications.mentors import MentorDesk, NoRoute, NotTheirs
 from tests.component.test_interleavings import MAY_FOLLOW_A_STOP, ROSTER, Witness
+from tests.component.test_unopened import DAMAGED, KEPT, damage, lose_keys
 from tests.fault import ledger
 from tests.fault.harm import sent_again
 from tests.house import House, a_discharge, an_empty_house
@@ -273,6 +278,8 @@ class Machine(RuleBasedStateMachine):
         self.house = House(self.databases, self.broker.copy())
         self.clients: list[Client] = []
         self.broken: set[tuple[str, UUID]] = set()
+        self.damaged: dict[UUID | None, Callable[[], None]] = {}
+        self.mentors = [row.id for row in self.house.rows("matching", "SELECT id FROM mentor")]
         self.stopped: set[str] = set()
         self._doom = ""
         self._texts = 0
@@ -487,6 +494,19 @@ class Machine(RuleBasedStateMachine):
         for row in self.house.rows("matching", query, id=self._client(number).id):
             self._text(f"+1503555030{row.code[-1]}", words)
 
+    @rule(number=st.integers(0, 4))
+    def a_mentor_passes_a_client_on(self, number: int) -> None:
+        """In their pages, where they are shown none but their own, of whom all can be opened."""
+        desk = MentorDesk(participant=self.house.notifications)
+        for mentor in self.mentors:
+            query = "SELECT id FROM assignment WHERE state <> 'ended' AND mentor_id = :mentor"
+            query += " AND client_id = :id"
+            whom = {"mentor": mentor, "id": self._client(number).id}
+            for row in self.house.rows("notifications", query, **whom):
+                with suppress(NotTheirs, NoRoute, *NOT_OPENED):
+                    self._ask(partial(desk.pass_on, mentor, row.id))
+                    self.done["a client is passed on"] += 1
+
     # What happens by itself.
 
     @rule(minutes=st.sampled_from((1, 10, 50, 130, 300, 14 * 60, 26 * 60, 3 * 24 * 60)))
@@ -554,6 +574,40 @@ class Machine(RuleBasedStateMachine):
     def a_handler_fails(self, service: str, number: int) -> None:
         self.broken.add((service, UUID(self._client(number).id)))
 
+    @rule(
+        number=st.integers(0, 4 + MENTORS),
+        purpose=st.sampled_from(("about", "contact")),
+        rounds=st.integers(1, 3),
+    )
+    def keys_are_away_for_a_while(self, number: int, purpose: str, rounds: int) -> None:
+        """As when they were put back from before somebody was known, and then from today."""
+        whom = self._whom(number)
+        if whom is not None:
+            put_them_back = lose_keys(self.house, [whom], purpose)
+            for _ in range(rounds):
+                self._round()
+            put_them_back()
+
+    @rule(
+        number=st.integers(0, 4 + MENTORS),
+        service=st.sampled_from(sorted(KEPT)),
+        how=st.sampled_from(sorted(DAMAGED)),
+    )
+    def what_is_kept_is_damaged(self, number: int, service: str, how: str) -> None:
+        """Until everything is mended, or until what is kept of them is written anew."""
+        whom, (table, _) = self._whom(number), KEPT[service]
+        query = f"SELECT id FROM {table} WHERE id = :id"
+        if whom not in self.damaged and self.house.rows(service, query, id=whom):
+            self.done[f"a {table} is damaged"] += 1
+            self.damaged[whom] = damage(self.house, service, whom, how=how)
+
+    def _whom(self, number: int) -> UUID | None:
+        """A client who is not erased, or a mentor."""
+        if number > 4:
+            return self.mentors[number - 5]
+        client = self._client(number)
+        return None if client.erased else UUID(client.id)
+
     @rule(mended=st.booleans(), dies=st.booleans())
     def what_is_parked_is_replayed(self, mended: bool, dies: bool) -> None:
         if mended:
@@ -607,6 +661,9 @@ class Machine(RuleBasedStateMachine):
 
     def _mend(self) -> None:
         self.broken.clear()
+        for put_it_back in self.damaged.values():
+            put_it_back()
+        self.damaged.clear()
         self.house.network.outcomes.clear()
         for name in SERVICES:
             Shredding(self.house.participants[name]).step()

@@ -36,31 +36,35 @@ DAMAGED = {
 }
 
 
-def _damage(
+def damage(
     center: House,
     service: str,
     person: object,
     kept: tuple[str, str] | None = None,
     how: str = "altered",
 ) -> Callable[[], None]:
-    """Damage what a service keeps of somebody; what puts it back."""
+    """Damage what a service keeps of somebody; what puts it back, unless it was written anew."""
     table, column = kept or KEPT[service]
     engine = center.participants[service].engine
     [row] = center.rows(
         service, f"SELECT {column}::text AS was FROM {table} WHERE id = :id", id=person
     )
 
-    def put(value: str) -> None:
-        statement = f"UPDATE {table} SET {column} = CAST(:value AS jsonb) WHERE id = :id"
-        with engine.begin() as conn:
-            conn.execute(text(statement), {"value": value, "id": person})
-
-    with engine.begin() as conn:
-        damaged = DAMAGED[how].format(column)
-        conn.execute(
-            text(f"UPDATE {table} SET {column} = {damaged} WHERE id = :id"), {"id": person}
+    def put(value: str, over: str) -> str:
+        statement = (
+            f"UPDATE {table} SET {column} = {value} WHERE id = :id AND {column}::text = :over"
+            f" RETURNING {column}::text"
         )
-    return lambda: put(row.was)
+        with engine.begin() as conn:
+            given = {"id": person, "over": over, "was": row.was}
+            return str(conn.execute(text(statement), given).scalar())
+
+    damaged = put(DAMAGED[how].format(column), row.was)
+
+    def put_back() -> None:
+        put("CAST(:was AS jsonb)", over=damaged)
+
+    return put_back
 
 
 @contextmanager
@@ -71,7 +75,7 @@ def _keys_owner(center: House) -> Iterator[Connection]:
     owner.dispose()
 
 
-def _lose_keys(center: House, persons: list[object], *purposes: str) -> Callable[[], None]:
+def lose_keys(center: House, persons: list[object], *purposes: str) -> Callable[[], None]:
     """Let keys be from before these were known; what puts them back."""
     lost: dict[str, list[Any]] = {}
     with _keys_owner(center) as conn:
@@ -113,7 +117,7 @@ def test_an_event_of_whoever_does_not_open_parks_their_key_alone(
     center: House, service: str, how: str
 ) -> None:
     story = center.register(facility="south", needs=["job"])
-    put_back = _damage(center, service, story["client_id"], how=how)
+    put_back = damage(center, service, story["client_id"], how=how)
 
     center.register_only(facility="south", needs=["housing"])
     other = center.register(facility="south", **SOMEBODY_ELSE)
@@ -135,7 +139,7 @@ def test_whoever_has_no_keys_any_more_is_erased_all_the_same(
 ) -> None:
     """The keys were put back from before anybody knew this client."""
     story = center.register(facility="south")
-    _lose_keys(center, [story["client_id"]], *lost)
+    lose_keys(center, [story["client_id"]], *lost)
     for participant in center.participants.values():
         participant.keyring.forget()
 
@@ -154,7 +158,7 @@ def test_a_message_to_whoever_does_not_open_waits_and_all_others_leave(center: H
     story = center.register_only(facility="south")
     center.register_only(facility="south", **SOMEBODY_ELSE)
     center.run("intake relay", "notifications consumer")
-    put_back = _damage(center, "notifications", story["client_id"])
+    put_back = damage(center, "notifications", story["client_id"])
 
     center.sender.is_busy = False
     center.settle()
@@ -174,7 +178,7 @@ def test_what_waits_for_nobody_is_somebodys_task_when_it_cannot_leave(center: Ho
     story = center.register(facility="south")
     center.sender.is_busy = True
     center.text_only(CLIENT, "STOP")
-    put_back = _damage(center, "notifications", story["client_id"])
+    put_back = damage(center, "notifications", story["client_id"])
 
     center.sender.is_busy = False
     center.settle()
@@ -188,7 +192,7 @@ def test_what_waits_for_nobody_is_somebodys_task_when_it_cannot_leave(center: Ho
 
 def test_what_whoever_does_not_open_writes_is_not_lost(center: House) -> None:
     story = center.register(facility="south")
-    _damage(center, "notifications", story["client_id"])
+    damage(center, "notifications", story["client_id"])
 
     center.text(CLIENT, "I want to die")
 
@@ -198,7 +202,7 @@ def test_what_whoever_does_not_open_writes_is_not_lost(center: House) -> None:
 def test_what_one_of_two_with_one_phone_writes_is_not_the_others(center: House) -> None:
     story = center.register(facility="south")
     other = center.register(facility="south", **{**SOMEBODY_ELSE, "mobile": CLIENT})
-    _damage(center, "notifications", story["client_id"])
+    damage(center, "notifications", story["client_id"])
 
     center.text(CLIENT, "NO")
 
@@ -210,7 +214,7 @@ def test_what_one_of_two_with_one_phone_writes_is_not_the_others(center: House) 
 
 def test_a_stop_of_whoever_does_not_open_ends_all_that_reaches_them(center: House) -> None:
     story = center.register(facility="south", email=MAIL)
-    put_back = _damage(center, "notifications", story["client_id"])
+    put_back = damage(center, "notifications", story["client_id"])
 
     center.text(CLIENT, "STOP")
 
@@ -224,7 +228,7 @@ def test_a_mentor_who_does_not_open_waits_and_what_is_not_of_them_leaves(center:
     center.register_only(facility="south")
     center.run("intake relay", "matching consumer", "matching relay", "notifications consumer")
     [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
-    _damage(center, "notifications", row.mentor_id)
+    damage(center, "notifications", row.mentor_id)
 
     center.sender.is_busy = False
     center.settle()
@@ -240,7 +244,7 @@ def test_whoever_is_on_call_is_called_about_whoever_does_not_open(center: House)
     center.sender.is_busy = True
     center.text_only(CLIENT, "I want to die")
     center.run("notifications relay", "intake consumer", "intake relay", "notifications consumer")
-    _damage(center, "notifications", story["client_id"])
+    damage(center, "notifications", story["client_id"])
 
     center.sender.is_busy = False
     center.settle()
@@ -256,7 +260,7 @@ def test_when_nothing_opens_nobody_is_set_aside(center: House) -> None:
         center.register_only(facility="south", **other)
     center.run("intake relay", "notifications consumer")
     for row in center.rows("notifications", "SELECT id FROM person WHERE kind = 'client'"):
-        _damage(center, "notifications", row.id)
+        damage(center, "notifications", row.id)
 
     center.sender.is_busy = False
     with pytest.raises(NotOurs):
@@ -269,7 +273,7 @@ def test_a_timer_of_whoever_does_not_open_holds_up_no_other(center: House) -> No
     story = center.register(facility="south")
     center.register(facility="south", **SOMEBODY_ELSE)
     said = len(center.network.to(OTHER))
-    _damage(center, "notifications", story["client_id"])
+    damage(center, "notifications", story["client_id"])
 
     for _ in range(8):
         center.clock.move(days=1)
@@ -285,7 +289,7 @@ def test_whoever_waits_and_does_not_open_is_passed_over(center: House) -> None:
     waiting = center.register(high_risk=["homeless"], **french)
     other = center.register(**SOMEBODY_ELSE, **french)
     assert ("waiting", "waiting") == (waiting["state"], other["state"])
-    _damage(center, "matching", waiting["client_id"])
+    damage(center, "matching", waiting["client_id"])
 
     center.load_mentors(HEADER + _mentor("F-1", 1, capacity=1))
 
@@ -300,7 +304,7 @@ def test_a_mentor_who_does_not_open_is_chosen_by_nobody_and_told_of(center: Hous
         at=center.desk.facility("south").id,
     )
     assert others
-    _damage(center, "matching", first.id, ("mentor", "profile"))
+    damage(center, "matching", first.id, ("mentor", "profile"))
 
     story = center.register(facility="south")
 
@@ -311,7 +315,7 @@ def test_a_mentor_who_does_not_open_is_chosen_by_nobody_and_told_of(center: Hous
 def test_a_page_shows_everybody_else(center: House) -> None:
     story = center.register(facility="south")
     center.register(facility="south", **SOMEBODY_ELSE)
-    _damage(center, "intake", story["client_id"], ("client", "person"))
+    damage(center, "intake", story["client_id"], ("client", "person"))
 
     page = find(center.browser("clerk", "south"), "sam doe")
 
@@ -321,7 +325,7 @@ def test_a_page_shows_everybody_else(center: House) -> None:
 
 def test_a_receipt_of_whoever_does_not_open_is_written_and_their_key_waits(center: House) -> None:
     story = center.register(facility="south", email=MAIL)
-    _damage(center, "notifications", story["client_id"])
+    damage(center, "notifications", story["client_id"])
     [first] = _first_of(center, story)
 
     center.incoming.receipt(first.id, "undelivered", first.provider_id, "30003")
@@ -334,7 +338,7 @@ def test_a_receipt_of_whoever_does_not_open_is_written_and_their_key_waits(cente
 
 def test_a_stop_to_the_carrier_of_whoever_does_not_open_ends_every_channel(center: House) -> None:
     story = center.register(facility="south", email=MAIL)
-    put_back = _damage(center, "notifications", story["client_id"])
+    put_back = damage(center, "notifications", story["client_id"])
     [first] = _first_of(center, story)
 
     center.incoming.receipt(first.id, "undelivered", first.provider_id, "21610")
@@ -350,7 +354,7 @@ def test_what_became_of_a_batch_is_written_though_one_of_them_opens_no_more(cent
     center.register_only(facility="south", **SOMEBODY_ELSE)
     center.run("intake relay", "notifications consumer")
     leased = center.sender._lease()
-    _damage(center, "notifications", story["client_id"])
+    damage(center, "notifications", story["client_id"])
     rejected = Outcome(kind="rejected", phase="answer", reason="twilio_30003")
     accepted = Outcome(kind="accepted", phase="answer", provider_id="SM-1")
 
@@ -368,7 +372,7 @@ def test_a_client_whose_mentor_does_not_open_is_erased_and_the_mentor_told_later
 ) -> None:
     story = center.register(facility="south")
     [row] = center.rows("notifications", "SELECT mentor_id FROM assignment")
-    put_back = _damage(center, "notifications", row.mentor_id)
+    put_back = damage(center, "notifications", row.mentor_id)
 
     _erase(center, story["client_id"])
 
@@ -386,7 +390,7 @@ def test_a_client_whose_mentor_does_not_open_is_erased_and_the_mentor_told_later
 def test_a_mentor_whose_client_does_not_open_is_erased_and_the_client_waits(center: House) -> None:
     story = center.register(facility="south")
     [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
-    put_back = _damage(center, "matching", story["client_id"])
+    put_back = damage(center, "matching", story["client_id"])
 
     assert coordinating.erase_mentor(center.matching, row.mentor_id, by="ops", because="asked")
     center.settle()
@@ -406,7 +410,7 @@ def test_whoever_waits_and_could_not_be_told_of_is_passed_over(center: House) ->
     french = {"language": "fr", "facility": "south"}
     waiting = center.register(high_risk=["homeless"], **french)
     other = center.register(**SOMEBODY_ELSE, **french)
-    put_back = _lose_keys(center, [waiting["client_id"]], "identity")
+    put_back = lose_keys(center, [waiting["client_id"]], "identity")
 
     center.load_mentors(HEADER + _mentor("F-1", 1, capacity=2))
 
@@ -432,7 +436,7 @@ def test_mentors_whose_keys_are_lost_are_told_of_once_and_chosen_again_at_once(
             at=center.desk.facility("south").id,
         )
     ]
-    put_back = _lose_keys(center, others, "about")
+    put_back = lose_keys(center, others, "about")
 
     center.register(facility="south", **SOMEBODY_ELSE)
     center.matching.keyring.forget()
@@ -465,7 +469,7 @@ def test_whoever_is_to_be_looked_for_and_does_not_open_waits_for_a_person_too(
     center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
     story = center.register(facility="north", language="fr")
     assert "offered" == story["state"]
-    put_back = _damage(center, "matching", story["client_id"])
+    put_back = damage(center, "matching", story["client_id"])
     with center.matching.engine.begin() as conn:
         conn.execute(text("UPDATE mentor SET state = 'paused' WHERE code <> 'F-1'"))
 
@@ -494,7 +498,7 @@ def test_a_mentor_who_lost_their_number_and_does_not_open_is_told_on_the_other_c
     texts = {letter.to for _, letter in center.network.letters if letter.to.startswith("+")}
     [number] = texts - {CLIENT}
     center.text(number, "WRONG NUMBER")
-    put_back = _damage(center, "notifications", row.mentor_id)
+    put_back = damage(center, "notifications", row.mentor_id)
 
     _erase(center, story["client_id"])
     put_back()
@@ -511,7 +515,7 @@ def test_whoever_does_not_open_and_waits_for_a_person_is_told_of_when_they_do(
     center.load_mentors(HEADER + _mentor("F-1", 1, facilities="north"))
     story = center.register(facility="north", language="fr")
     center.park("matching", story["client_id"])
-    put_back = _damage(center, "matching", story["client_id"])
+    put_back = damage(center, "matching", story["client_id"])
     [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
     coordinating.erase_mentor(center.matching, row.mentor_id, by="ops", because="asked")
 
@@ -526,7 +530,7 @@ def test_whoever_does_not_open_and_is_discharged_anew_is_as_good_as_new(center: 
     center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
     story = center.register(facility="south", language="fr")
     assert "waiting" == story["state"]
-    _damage(center, "matching", story["client_id"])
+    damage(center, "matching", story["client_id"])
 
     again = center.register(facility="south", language="en", visit_number="V-9")
 
@@ -557,7 +561,7 @@ def test_many_who_wait_and_do_not_open_keep_no_place_from_one_who_does(
     center.load_mentors(HEADER + _mentor("F-1", 1, capacity=0))
     first, *others = _french(center, 6, "waiting")
     for one in others:
-        _damage(center, "matching", one["client_id"])
+        damage(center, "matching", one["client_id"])
     with center.matching.engine.begin() as conn:
         conn.execute(
             text(f"UPDATE client SET untold = {untold} WHERE id <> :id"), {"id": first["client_id"]}
@@ -573,7 +577,7 @@ def test_whoever_is_let_go_is_so_though_many_beside_them_do_not_open(center: Hou
     first, *others = _french(center, 6, "waiting")
     center.park("matching", first["client_id"])
     for one in others:
-        _damage(center, "matching", one["client_id"])
+        damage(center, "matching", one["client_id"])
 
     assert releasing.replay(center.matching, UUID(first["client_id"]))
     assert {one["client_id"] for one in others} == {key for key, _ in _parked(center, "matching")}
@@ -586,7 +590,7 @@ def test_a_mentor_of_whose_clients_none_opens_is_erased(center: House) -> None:
     _french(center, 5, "assigned")
     [row] = center.rows("matching", "SELECT DISTINCT mentor_id FROM assignment")
     for client in center.rows("matching", "SELECT id FROM client"):
-        _damage(center, "matching", client.id)
+        damage(center, "matching", client.id)
 
     assert coordinating.erase_mentor(center.matching, row.mentor_id, by="ops", because="asked")
 
