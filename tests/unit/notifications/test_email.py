@@ -137,8 +137,13 @@ def test_every_text_is_read_as_it_was_written(said: str) -> None:
     letter = Letter(message_id="m-1", to="sam@example.org", subject="Hello", text=said, html=said)
 
     wire = channel.on_the_wire(letter)
-    parts = [part.get_payload(decode=True) for part in message_from_bytes(wire).walk()]
+    read = message_from_bytes(wire)
+    parts = [part.get_payload(decode=True) for part in read.walk()]
 
+    assert ("multipart/alternative" if said else "text/plain", "1.0") == (
+        read.get_content_type(),
+        read["MIME-Version"],
+    )
     lines = said.encode().splitlines() or [b""]
     either = [b"".join(line + b"\r\n" for line in lines)] * (2 if said else 1)
     assert either == [part for part in parts if part is not None]
@@ -146,6 +151,18 @@ def test_every_text_is_read_as_it_was_written(said: str) -> None:
     assert max(len(line) for line in wire.split(b"\r\n")) <= 78
     assert b"\n" not in wire.replace(b"\r\n", b"")
     assert b"\r" not in wire.replace(b"\r\n", b"")
+    # What stands at the end of a line and is not seen is taken away by some relays.
+    assert not any(line.endswith((b" ", b"\t")) for line in wire.split(b"\r\n"))
+
+
+def test_lines_travel_as_lines_and_no_line_is_the_boundary() -> None:
+    said = "one\ntwo \n--=_part\n--part\n--\n"
+    letter = Letter(message_id="m-1", to="sam@example.org", subject="Hello", text=said, html="<p>")
+
+    wire = SmtpChannel(host="127.0.0.1", port=25, sender="relay@bridge.example").on_the_wire(letter)
+
+    assert b"\r\n\r\none\r\ntwo=20\r\n--=3D_part\r\n--part\r\n--\r\n" in wire
+    assert str(message_from_bytes(wire).get_boundary()).startswith("=_")
 
 
 @given(st.text(max_size=90) | st.text(st.characters(min_codepoint=32, max_codepoint=126)))
