@@ -28,7 +28,7 @@ _LONGEST_PAUSE = 5.0
 #: Loops wait for engines far more than they compute; by default one that computes makes another,
 #: whose engine has answered, wait for five milliseconds at every statement.
 _SWITCH_SECONDS = 0.0005
-#: The interpreter's own figure is 700, which one piece of work passes a hundred times.
+#: The interpreter's own figure is 700, which one piece of work passes dozens of times.
 _OBJECTS_BETWEEN = 50_000
 
 
