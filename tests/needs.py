@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+#: Inputs that nobody here wrote; a stranger who has only the repository lacks them.
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def only_with(path: Path) -> pytest.MarkDecorator:
+    """Skips a test where this file or folder of the shared data is absent, and says so."""
+    told = f"{path.relative_to(SHARED)} of ../shared/data is absent"
+    return pytest.mark.skipif(not path.exists(), reason=told)
 
 
 def missing(told: str) -> NoReturn:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -29,12 +28,11 @@ from services.intake.domain import Person
 from services.intake.sources.hl7v2 import Message, Refused, read
 from services.intake.store import CLIENT
 from tests.house import MORNING, House, a_discharge, an_empty_house
+from tests.needs import SHARED, only_with
 
-NAUGHTY = Path(__file__).parents[3] / "shared" / "data" / "messy" / "naughty-strings" / "blns.json"
+NAUGHTY = SHARED / "messy" / "naughty-strings" / "blns.json"
 STRINGS: list[str] = json.loads(NAUGHTY.read_text("utf-8")) if NAUGHTY.is_file() else []
-needs_strings = pytest.mark.skipif(
-    not STRINGS, reason="the naughty strings of ../shared/data/messy are absent"
-)
+needs_strings = only_with(NAUGHTY)
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,9 @@ from services.intake.sources.hl7door import CONTENT_TYPE, Hl7Door
 from services.intake.sources.hl7v2 import read
 from tests.contract.hl7_expected import DIED, EXPECTED, FOLDER, NAMELESS, messages_in
 from tests.house import DEMO, House, a_discharge
+from tests.needs import only_with
 
-needs_files = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason="the HL7 files of ../shared/data/hl7v2 are absent"
-)
+needs_files = only_with(FOLDER)
 CLIENT = "+15035550123"
 
 

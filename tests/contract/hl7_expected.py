@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[3] / "shared" / "data" / "hl7v2"
+from tests.needs import SHARED
+
+FOLDER = SHARED / "hl7v2"
 
 
 @dataclass(frozen=True, kw_only=True)

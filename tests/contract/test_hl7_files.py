@@ -9,10 +9,9 @@ import pytest
 
 from services.intake.sources.hl7v2 import Message, Refused, acknowledge, read
 from tests.contract.hl7_expected import DIED, EXPECTED, FOLDER, MESSAGES_IN, NAMELESS, messages_in
+from tests.needs import only_with
 
-pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason="the HL7 files of ../shared/data/hl7v2 are absent"
-)
+pytestmark = only_with(FOLDER)
 NOW = datetime(2026, 11, 24, 18, tzinfo=UTC)
 
 

@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -23,8 +22,9 @@ from services.matching.roster import (
     RosterRead,
     read_mentors,
 )
+from tests.needs import SHARED, only_with
 
-MESSY = Path(__file__).resolve().parents[4] / "shared" / "data" / "messy" / "csv-spectrum" / "csvs"
+MESSY = SHARED / "messy" / "csv-spectrum" / "csvs"
 
 ROBIN = {
     "code": "M-1",
@@ -329,7 +329,7 @@ def test_an_enormous_cell_is_refused() -> None:
     assert [(2, "file")] == places(read_mentors(a_file(a_row(called="R" * 1_000_000))))
 
 
-@pytest.mark.skipif(not MESSY.is_dir(), reason="needs the messy files of ../shared/data")
+@only_with(MESSY)
 def test_files_of_other_people_are_answered_with_errors() -> None:
     reads = {path.name: read_mentors(path.read_bytes()) for path in MESSY.glob("*.csv")}
 
