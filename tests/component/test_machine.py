@@ -278,7 +278,7 @@ class Machine(RuleBasedStateMachine):
         self.house = House(self.databases, self.broker.copy())
         self.clients: list[Client] = []
         self.broken: set[tuple[str, UUID]] = set()
-        self.damaged: dict[UUID | None, Callable[[], None]] = {}
+        self.damaged: dict[UUID, Callable[[], None]] = {}
         self.mentors = [row.id for row in self.house.rows("matching", "SELECT id FROM mentor")]
         self.stopped: set[str] = set()
         self._doom = ""
@@ -498,14 +498,11 @@ class Machine(RuleBasedStateMachine):
     def a_mentor_passes_a_client_on(self, number: int) -> None:
         """In their pages, where they are shown none but their own, of whom all can be opened."""
         desk = MentorDesk(participant=self.house.notifications)
-        for mentor in self.mentors:
-            query = "SELECT id FROM assignment WHERE state <> 'ended' AND mentor_id = :mentor"
-            query += " AND client_id = :id"
-            whom = {"mentor": mentor, "id": self._client(number).id}
-            for row in self.house.rows("notifications", query, **whom):
-                with suppress(NotTheirs, NoRoute, *NOT_OPENED):
-                    self._ask(partial(desk.pass_on, mentor, row.id))
-                    self.done["a client is passed on"] += 1
+        goes_on = "id, mentor_id FROM assignment", "state <> 'ended' AND client_id"
+        for row in self._about("notifications", self._client(number), *goes_on):
+            with suppress(NotTheirs, NoRoute, *NOT_OPENED):
+                self._ask(partial(desk.pass_on, row.mentor_id, row.id))
+                self.done["a client is passed on"] += 1
 
     # What happens by itself.
 
@@ -596,8 +593,9 @@ class Machine(RuleBasedStateMachine):
     def what_is_kept_is_damaged(self, number: int, service: str, how: str) -> None:
         """Until everything is mended, or until what is kept of them is written anew."""
         whom, (table, _) = self._whom(number), KEPT[service]
-        query = f"SELECT id FROM {table} WHERE id = :id"
-        if whom not in self.damaged and self.house.rows(service, query, id=whom):
+        if whom is None or whom in self.damaged:
+            return
+        if self.house.rows(service, f"SELECT id FROM {table} WHERE id = :id", id=whom):
             self.done[f"a {table} is damaged"] += 1
             self.damaged[whom] = damage(self.house, service, whom, how=how)
 
