@@ -227,17 +227,6 @@ def wait_for(service: str, query: str, expected: int, seconds: float = 60) -> No
 _ENGINES: dict[str, Any] = {}
 
 
-def know_the_tables(service: str) -> None:
-    """Let a database learn what its tables hold, as it does by itself within a minute.
-
-    Until then it takes what was just stored for a few rows, and sorts all of it for each batch.
-    """
-    engine = create_engine(os.environ[f"{service.upper()}_DATABASE_URL"])
-    with engine.begin() as conn:
-        conn.execute(text("ANALYZE"))
-    engine.dispose()
-
-
 def the_one(service: str, query: str) -> Any:
     """What a query finds in a service's database."""
     url = os.environ[f"{service.upper()}_DATABASE_URL"]
