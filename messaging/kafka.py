@@ -141,7 +141,7 @@ def _is_settled(future: Any) -> bool:
 
 
 class _Unread:
-    """An answer of the library's that has come, and says so only to whoever waits for it."""
+    """An answer of the library's that is ready only for whoever waits for it."""
 
     is_done = False
 
@@ -221,15 +221,15 @@ class KafkaReader:
 
         A poll that ends between the two answers of a join, when the topics' metadata had changed,
         leaves kafka-python 3.0.12 without partitions and without a heartbeat for ever. And an
-        answer that comes between two polls is thrown away: it joins anew, and so must all others,
-        which on a busy machine goes on and on.
+        answer that comes while nobody waits for it, between two polls or early in one, is thrown
+        away: it joins anew, and so must all others, which on a busy machine goes on and on.
         """
         group = self._consumer._coordinator
         if group.rejoining:
             group.rejoin_needed = True
-        joined = group._join_task
-        if joined is not None and joined.is_done:
-            group._join_task = _Unread(joined)
+        joining = group._join_task
+        if joining is not None and not isinstance(joining, _Unread):
+            group._join_task = _Unread(joining)
 
     def joined(self) -> list[tuple[UUID, str, int]]:
         """What became ours since this was last asked, to be asked after a poll."""

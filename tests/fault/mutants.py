@@ -322,10 +322,10 @@ MUTANTS = (
         tests="tests/component/test_unopened.py",
     ),
     Mutant(
-        name="the answer of a join that comes between two polls is thrown away",
+        name="the answer of a join for which nobody waits is thrown away",
         breaks="G3",
         file="messaging/kafka.py",
-        line="            group._join_task = _Unread(joined)",
+        line="            group._join_task = _Unread(joining)",
         bug="            pass",
         tests="tests/contract/test_broker.py",
     ),
