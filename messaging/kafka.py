@@ -11,14 +11,20 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import CorruptRecordError, KafkaError, KafkaTimeoutError
+from kafka.errors import (
+    CorruptRecordError,
+    IllegalStateError,
+    KafkaError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+)
 from kafka.record import util as record_util
 from kafka.structs import OffsetAndMetadata
 
@@ -141,13 +147,20 @@ def _is_settled(future: Any) -> bool:
 
 
 class _Unread:
-    """An answer of the library's that is ready only for whoever waits for it."""
+    """An answer of the library's of which only whoever waits for it learns that it went well.
 
-    is_done = False
+    What failed is asked for anew, as the library does: some errors it would wait for ever.
+    """
 
     def __init__(self, answer: Any) -> None:
+        self._answer = answer
         self.add_callback = answer.add_callback
         self.add_errback = answer.add_errback
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the library is to ask anew."""
+        return bool(self._answer.is_done and self._answer.failed())
 
 
 def _outcome(future: Any) -> Written | Exception:
@@ -180,7 +193,7 @@ class KafkaReader:
         self._topics = tuple(topics)
         self._ids: dict[str, UUID] = {}
         self._ours: set[TopicPartition] = set()
-        self._terms: dict[TopicPartition, int] = {}
+        self._reached: dict[TopicPartition, OffsetAndMetadata] = {}
         self._consumer = KafkaConsumer(
             *self._topics,
             bootstrap_servers=servers.split(","),
@@ -208,13 +221,41 @@ class KafkaReader:
                 self._ids = topic_ids(self._servers, self._topics)
             self._finish_joining()
             read = self._consumer.poll(timeout_ms=int(wait_seconds * 1000), max_records=BATCH)
+            for place, group in read.items():
+                self._reach(place, group[-1].offset + 1, group[-1].leader_epoch)
+            self._keep_terms()
         except CorruptRecordError as error:
             # The library would go on with the same batch for ever.
             raise ReaderBroken("a batch was damaged") from error
+        except (IllegalStateError, RuntimeError, OSError) as error:
+            # It was closed, or its thread has ended: neither comes back.
+            raise ReaderBroken("the library has ended") from error
         except KafkaError as error:
             raise Unavailable("the broker cannot be read") from error
-        self._terms |= {place: group[-1].leader_epoch for place, group in read.items()}
         return [_record(raw, self._ids[raw.topic]) for group in read.values() for raw in group]
+
+    def _reach(self, place: TopicPartition, offset: int, term: int) -> OffsetAndMetadata:
+        self._reached[place] = OffsetAndMetadata(offset, "", term)
+        return self._reached[place]
+
+    def _with_term(self, place: TopicPartition, offset: int) -> OffsetAndMetadata:
+        """This offset with the term of what lies before it, where that is known."""
+        reached = self._reached.get(place)
+        if reached is not None and reached.offset == offset:
+            return reached
+        return OffsetAndMetadata(offset, "", -1)
+
+    def _keep_terms(self) -> None:
+        """Give positions back the terms that an answer without records has taken from them.
+
+        Without its term the broker is not asked whether it still has what was read, and a log
+        that was cut and has grown again unseen would be read on behind what is new.
+        """
+        known = self._consumer._subscription
+        with known._lock:
+            for place, state in known.assignment.items():
+                if state.position is not None and state.position.leader_epoch < 0:
+                    state.position = self._with_term(place, state.position.offset)
 
     def _finish_joining(self) -> None:
         """Keep the library from forgetting that it is joining the group, or that it has joined.
@@ -247,7 +288,7 @@ class KafkaReader:
         """
         try:
             asked = [TopicPartition(*place) for place in places]
-            found = self._consumer.end_offsets(asked, timeout_ms=ENDS_WITHIN_MS)
+            found = _edges(self._consumer.end_offsets, asked, ENDS_WITHIN_MS)
         except KafkaError:
             return {}
         return {(place.topic, place.partition): end for place, end in found.items()}
@@ -268,22 +309,20 @@ class KafkaReader:
         """
         place = TopicPartition(topic, partition)
         if place in self._consumer.assignment():
-            self._consumer._subscription.seek(place, OffsetAndMetadata(offset, "", term))
+            self._consumer._subscription.seek(place, self._reach(place, offset, term))
         # A topic that was deleted and made again begins anew, under an id of its own.
         self._ids = {}
 
     def hint(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Commit without waiting: the stored offsets decide, this only saves reading again."""
         hints = {TopicPartition(*place): at for place, at in offsets.items()}
-        self._consumer.commit_async(
-            {p: OffsetAndMetadata(at, "", self._terms.get(p, -1)) for p, at in hints.items()}
-        )
+        self._consumer.commit_async({p: self._with_term(p, at) for p, at in hints.items()})
 
     def close(self) -> None:
         """Leave the group at once, so that another worker takes over."""
         try:
             self._consumer.close(autocommit=False, timeout_ms=3_000)
-        except KafkaError:
+        except (KafkaError, RuntimeError, OSError):
             # The group notices by the session's time-out instead.
             return
 
@@ -307,8 +346,8 @@ class KafkaBacklog:
                 self._looked_at = time.monotonic()
             consumer = self._connected()
             at = self._stored(consumer, stored)
-            begins = consumer.beginning_offsets(list(at), timeout_ms=5_000)
-            ends = consumer.end_offsets(list(at), timeout_ms=5_000)
+            begins = _edges(consumer.beginning_offsets, list(at))
+            ends = _edges(consumer.end_offsets, list(at))
             more = {place: max(at[place], begins[place]) for place in at if at[place] < ends[place]}
             return Behind(
                 at={(place.topic, place.partition): at[place] for place in more},
@@ -365,6 +404,21 @@ def _looker(servers: str) -> KafkaConsumer:
     One of each partition is enough: the broker sends a batch of one of them at a time.
     """
     return _alone(servers, timeout_ms=5_000, max_partition_fetch_bytes=1)
+
+
+def _edges(
+    ask: Callable[..., dict[TopicPartition, int]],
+    places: list[TopicPartition],
+    within_ms: int | None = 5_000,
+) -> dict[TopicPartition, int]:
+    """Where these partitions begin, or end, as one of the library's two questions says.
+
+    Where one of several has no leader, kafka-python 3.0.12 does not find it among the answers.
+    """
+    try:
+        return ask(places, timeout_ms=within_ms)
+    except KeyError as error:
+        raise LeaderNotAvailableError("a partition has no leader") from error
 
 
 def _oldest_at(consumer: KafkaConsumer, behind: Mapping[TopicPartition, int]) -> float:
@@ -503,8 +557,8 @@ def _bounds(
     consumer: KafkaConsumer, topic: str, numbers: Iterable[int]
 ) -> dict[TopicPartition, tuple[int, int]]:
     places = [TopicPartition(topic, number) for number in numbers]
-    begins = consumer.beginning_offsets(places, timeout_ms=5_000)
-    ends = consumer.end_offsets(places, timeout_ms=5_000)
+    begins = _edges(consumer.beginning_offsets, places)
+    ends = _edges(consumer.end_offsets, places)
     return {place: (begins[place], ends[place]) for place in places}
 
 
@@ -528,7 +582,8 @@ def _to_the_end(
 ) -> Iterator[Record]:
     places = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
     consumer.assign(places)
-    begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
+    begins = _edges(consumer.beginning_offsets, places, None)
+    ends = _edges(consumer.end_offsets, places, None)
     at = {place: max(begins[place], begin.get(place.partition, 0)) for place in places}
     # A topic that was made again may not be as long as the one that was read before.
     at = {place: offset if offset <= ends[place] else begins[place] for place, offset in at.items()}

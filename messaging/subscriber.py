@@ -107,11 +107,14 @@ class Subscriber:
             reached("batch.hinted")
 
     def _open_anew_if_stalled(self) -> None:
-        """Make a consumer that stands still anew: the library has lost its way before."""
+        """Make a consumer that stands still anew: the library has lost its way before.
+
+        One without partitions may be waiting for some for ever.
+        """
         stalled, self._stalled = self._stalled, frozenset()
+        ours = self._consumer.ours() or stalled
         if self._fuse.is_blown or not any(
-            place in stalled and place[0] not in self._holds.now()
-            for place in self._consumer.ours()
+            place in stalled and place[0] not in self._holds.now() for place in ours
         ):
             return
         log.error("the consumer stands still and is made anew")

@@ -223,11 +223,15 @@ def test_what_is_held_is_not_read_and_what_is_own_is_not_published(
     assert 0 < center.rows("intake", unsaid)[0][0]
 
 
+@pytest.mark.parametrize("has_partitions", [True, False])
 def test_a_consumer_that_stands_still_is_made_anew(
-    center: House, monkeypatch: pytest.MonkeyPatch
+    center: House, monkeypatch: pytest.MonkeyPatch, has_partitions: bool
 ) -> None:
     consumer = _consumer(center)
     partition = sorted(consumer._consumer.ours())[0]
+    if not has_partitions:
+        # As one that waits for ever for the answer by which it would be given some.
+        monkeypatch.setattr(consumer._consumer, "ours", set)
     told: list[object] = []
     monkeypatch.setattr(lag, "STALLED_AFTER_SECONDS", 0.0)
     watch = LagWatch(center.matching.engine, Told(time_of_old(), **{partition[0]: 4}), told.append)

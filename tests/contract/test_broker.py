@@ -7,13 +7,15 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
+from kafka.consumer.fetcher import Fetcher
 from kafka.errors import KafkaTimeoutError
 from kafka.record.default_records import DefaultRecordBatch
 
@@ -180,59 +182,144 @@ def test_a_reader_says_what_became_its_own_once(broker: Broker) -> None:
     assert [] == first.joined()
 
 
-@pytest.mark.parametrize("wait", [0.0, 0.005, 0.02])
-def test_a_poll_that_ends_while_a_group_is_joined_does_not_end_the_joining(
-    engines: dict[str, str], wait: float
-) -> None:
+@pytest.fixture
+def real(engines: dict[str, str]) -> Iterator[KafkaReader]:
+    """A reader of the real broker, of a topic of its own, that has not joined its group yet."""
     topic = f"suite-{uuid4().hex[:12]}"
     made = Topic(name=topic, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
     ensure_topics(engines["KAFKA_SERVERS"], [made], 1)
-    reader = KafkaReader(engines["KAFKA_SERVERS"], f"{topic}-g", [topic])
-    writer = KafkaWriter(engines["KAFKA_SERVERS"], "suite")
-    try:
-        assert _read([reader], 1, seconds=1) == []
-        # As when the topics' metadata come later than the group's first answer.
-        reader._consumer._coordinator._assignment_snapshot = {"changed": set()}
-        reader.poll(wait)
-        writer.send(_records(topic, 10))
+    with closing(KafkaReader(engines["KAFKA_SERVERS"], f"{topic}-g", [topic])) as reader:
+        yield reader
 
-        assert 10 == len(_read([reader], 10))
-        _read([reader], 1, seconds=1)
-        assert not reader._consumer._coordinator.rejoining
-    finally:
-        reader.close()
-        writer.close()
+
+def _write(servers: str, reader: KafkaReader, count: int) -> None:
+    [topic] = reader._topics
+    with closing(KafkaWriter(servers, "suite")) as writer:
+        assert all(isinstance(one, Written) for one in writer.send(_records(topic, count)))
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.005, 0.02])
+def test_a_poll_that_ends_while_a_group_is_joined_does_not_end_the_joining(
+    engines: dict[str, str], real: KafkaReader, wait: float
+) -> None:
+    assert _read([real], 1, seconds=1) == []
+    # As when the topics' metadata come later than the group's first answer.
+    real._consumer._coordinator._assignment_snapshot = {"changed": set()}
+    real.poll(wait)
+    _write(engines["KAFKA_SERVERS"], real, 10)
+
+    assert 10 == len(_read([real], 10))
+    _read([real], 1, seconds=1)
+    assert not real._consumer._coordinator.rejoining
 
 
 def test_an_answer_that_comes_while_nobody_waits_is_not_thrown_away(
-    engines: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    real: KafkaReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topic = f"suite-{uuid4().hex[:12]}"
-    made = Topic(name=topic, publisher="suite", partitions=3, retention_ms=3_600_000, because="-")
-    ensure_topics(engines["KAFKA_SERVERS"], [made], 1)
-    reader = KafkaReader(engines["KAFKA_SERVERS"], f"{topic}-g", [topic])
-    try:
-        # Who learns of a topic while it joins, as on a busy machine, rightly joins once more.
-        assert {0, 1, 2} == reader._consumer.partitions_for_topic(topic)
-        group = reader._consumer._coordinator
-        ready = group.ensure_coordinator_ready
+    # Who learns of a topic while it joins, as on a busy machine, rightly joins once more.
+    assert {0, 1, 2} == real._consumer.partitions_for_topic(*real._topics)
+    group = real._consumer._coordinator
+    ready = group.ensure_coordinator_ready
 
-        def ready_later(timeout_ms: float | None = None) -> bool:
-            # The library's first step of a poll, after ours and before it looks for the answer.
-            time.sleep(0.2)
-            known: bool = ready(timeout_ms)
-            return known
+    def ready_later(timeout_ms: float | None = None) -> bool:
+        # The library's first step of a poll, after ours and before it looks for the answer.
+        time.sleep(0.2)
+        known: bool = ready(timeout_ms)
+        return known
 
-        monkeypatch.setattr(group, "ensure_coordinator_ready", ready_later)
-        for _ in range(40):
-            reader.poll(0.005)
-            if reader.ours():
-                break
+    monkeypatch.setattr(group, "ensure_coordinator_ready", ready_later)
+    for _ in range(40):
+        real.poll(0.005)
+        if real.ours():
+            break
 
-        assert 3 == len(reader.ours())
-        assert 1 == group._generation.generation_id
-    finally:
-        reader.close()
+    assert 3 == len(real.ours())
+    assert 1 == group._generation.generation_id
+
+
+@pytest.mark.parametrize("error", [KafkaTimeoutError("late"), ValueError("not to be read")])
+def test_joining_that_fails_is_tried_again(
+    real: KafkaReader, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    group = real._consumer._coordinator
+    join = group._do_join_and_sync_async
+
+    async def fails_once() -> None:
+        monkeypatch.setattr(group, "_do_join_and_sync_async", join)
+        await group._manager._net.sleep(0.3)
+        raise error
+
+    monkeypatch.setattr(group, "_do_join_and_sync_async", fails_once)
+    for _ in range(40):
+        with suppress(ValueError):
+            real.poll(0.1)
+
+    assert 3 == len(real.ours())
+
+
+def test_an_answer_without_records_leaves_a_place_its_term(
+    engines: dict[str, str], real: KafkaReader
+) -> None:
+    _write(engines["KAFKA_SERVERS"], real, 30)
+    [topic] = real._topics
+    last = {record.partition: record for record in _read([real], 30)}
+    real.hint({(topic, number): record.offset + 1 for number, record in last.items()})
+    real.poll(0.2)
+    real.close()
+
+    with closing(KafkaReader(engines["KAFKA_SERVERS"], f"{topic}-g", [topic])) as reader:
+        while not reader.ours():
+            reader.poll(0.2)
+        for number, record in last.items():
+            reader.seek(topic, number, record.offset + 1, record.term)
+        # Longer than the broker waits for a record before it answers that there is none.
+        assert [] == _read([reader], 1, seconds=2)
+
+        at = reader._consumer._subscription.assignment
+        assert {0, 1, 2} == set(last)
+        for number, record in last.items():
+            position = at[TopicPartition(topic, number)].position
+            assert (record.offset + 1, record.term) == (position.offset, position.leader_epoch)
+
+
+def test_while_a_partition_has_no_leader_nobody_can_say_where_it_ends(
+    engines: dict[str, str], real: KafkaReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(engines["KAFKA_SERVERS"], real, 30)
+    [topic] = real._topics
+    asked = Fetcher._group_list_offset_requests
+
+    def of_those_with_a_leader(self: Fetcher, of: dict[TopicPartition, Any]) -> Any:
+        return asked(self, {place: when for place, when in of.items() if place.partition})
+
+    monkeypatch.setattr(Fetcher, "_group_list_offset_requests", of_those_with_a_leader)
+
+    assert {} == real.ends([(topic, 0), (topic, 1)])
+    with pytest.raises(Unavailable):
+        bounds(engines["KAFKA_SERVERS"], topic)
+    with (
+        closing(KafkaBacklog(engines["KAFKA_SERVERS"], [topic])) as backlog,
+        pytest.raises(Unavailable),
+    ):
+        backlog.behind({})
+
+
+def test_a_reader_whose_library_has_ended_has_to_be_made_anew(
+    real: KafkaReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_crashed(*of: object, **more: object) -> None:
+        raise RuntimeError("IO loop crashed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(real._consumer, "poll", has_crashed)
+        with pytest.raises(ReaderBroken):
+            real.poll(0.1)
+        patched.setattr(real._consumer, "close", has_crashed)
+        real.close()
+    real.close()
+
+    with pytest.raises(ReaderBroken):
+        real.poll(0.1)
 
 
 def test_two_readers_of_a_group_share_everything(broker: Broker) -> None:
