@@ -390,9 +390,10 @@ class _Visit:
             fields = ", ".join(unusable)
             self._work.store.step(self._client_id, self._id, "unusable", fields=fields)
         yield from self._judge(self._id, changed=changed, repeated=found is not None)
-        # What a visit that is over tells of the person counts for the one that goes on.
-        over = not self._work.store.discharge(self._id).is_open
-        yield from self.judge_others(changed=news and over)
+        # What a visit that is over, or is held, tells of the person counts for one that goes on.
+        mine = self._work.store.discharge(self._id)
+        goes_on = mine.is_open and mine.stands != "held"
+        yield from self.judge_others(changed=news and not goes_on)
 
     def agree(
         self, consents: Consents, *, replacing: bool, keeping: frozenset[str] = frozenset()

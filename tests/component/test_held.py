@@ -216,6 +216,18 @@ def test_a_number_told_with_an_older_visit_is_used_for_the_newer(center: House) 
     assert "will call" in center.network.to("+15035550124")[0]
 
 
+def test_a_number_told_with_a_visit_that_is_held_is_used_for_the_one_that_is_not(
+    center: House,
+) -> None:
+    center.register()
+    center.register(visit_number="V-2", discharged_at=None, mobile="+15035550124")
+
+    center.text(JO, "yes")
+
+    assert 1 == len(center.network.to(CLIENT))
+    assert "will call" in center.network.to("+15035550124")[0]
+
+
 def test_an_address_that_comes_later_lets_it_go_on(center: House) -> None:
     held = center.register(mobile=None, email=None)
 
