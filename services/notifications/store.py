@@ -343,11 +343,11 @@ class Message:
 
 _MESSAGE = tuple(f.name for f in fields(Message))
 #: What was withdrawn because the discharge was held, or for another channel, may be said after all.
-_MAY_BE_SAID = "state = 'suppressed' AND message.reason IN ('held', 'next_channel')"
+_SAID_LATER = ("held", "next_channel")
 _OR_SAY_AFTER_ALL = (
     "ON CONFLICT (once, channel) DO UPDATE SET state = excluded.state, due_at = excluded.due_at,"
     " first_due_at = excluded.first_due_at, reason = excluded.reason"
-    f" WHERE message.{_MAY_BE_SAID}"
+    f" WHERE message.state = 'suppressed' AND message.reason IN {_SAID_LATER}"
 )
 _WELCOMED = text(
     "SELECT EXISTS (SELECT FROM message WHERE once = (SELECT once FROM message"
@@ -413,7 +413,7 @@ class Store:
         self._before: dict[UUID, Any] = {}
         self._messages: dict[UUID, Message] = {}
         self._messages_of: dict[tuple[str, UUID | None], set[UUID]] = {}
-        self._new: dict[UUID, Message] = {}
+        self._new: dict[tuple[str, str], Message] = {}
         self._changed: dict[UUID, Message] = {}
         self._agreed: list[tuple[UUID, str, bool]] = []
         self.cards: dict[UUID, UUID] = {}
@@ -653,9 +653,11 @@ class Store:
     # Messages.
 
     def plan(self, message: Message) -> None:
-        """Say something once; a repetition changes nothing."""
-        self._new[message.id] = message
-        self._keep_message(message)
+        """Say something once; a repetition changes nothing, but where it was withdrawn for now."""
+        before = self._new.get(_place(message))
+        if before is None or _may_be_said(before):
+            self._new[_place(message)] = message
+            self._keep_message(message)
 
     def _keep_message(self, message: Message) -> None:
         self._messages[message.id] = message
@@ -685,14 +687,24 @@ class Store:
         """Withdraw an unsent message."""
         gone = replace(message, state="suppressed", reason=reason)
         self._messages[message.id] = gone
-        those = self._new if message.id in self._new else self._changed
-        those[message.id] = gone
+        new = self._new.get(_place(message))
+        if new is not None and new.id == message.id:
+            self._new[_place(message)] = gone
+        else:
+            self._changed[message.id] = gone
         return gone
 
     def channels_tried(self, once: str) -> set[str]:
         """The channels on which this was said, or is to be, or could not be."""
-        query = text(f"SELECT channel FROM message WHERE once = :once AND NOT ({_MAY_BE_SAID})")
-        return set(self._conn.execute(query, {"once": once}).scalars())
+        columns = (MESSAGE.c.id, MESSAGE.c.channel, MESSAGE.c.state, MESSAGE.c.reason)
+        known: dict[UUID, Any] = {
+            row.id: row
+            for row in self._conn.execute(select(*columns).where(MESSAGE.c.once == once))
+        }
+        # What this very work has planned or withdrawn is not written yet.
+        here = (*self._changed.values(), *self._new.values())
+        known |= {one.id: one for one in here if one.once == once}
+        return {one.channel for one in known.values() if not _may_be_said(one)}
 
     def was_handed_over(self, once: str) -> bool:
         """Whether something may have reached its recipient."""
@@ -802,8 +814,8 @@ class Store:
                 ],
             )
         rows = [{name: getattr(m, name) for name in _MESSAGE} for m in self._new.values()]
-        for one in self._new:
-            del self._messages[one]
+        for one in self._new.values():
+            del self._messages[one.id]
         self._changed, self._new = {}, {}
         return [inserting(MESSAGE, rows, _OR_SAY_AFTER_ALL)] if rows else []
 
@@ -811,3 +823,13 @@ class Store:
         changed = [v for v in values.values() if v != self._before.get(v.id)]
         rows = [{f.name: getattr(v, f.name) for f in fields(v)} for v in changed]
         upsert_many(self._conn, table, rows, "id")
+
+
+def _place(message: Message) -> tuple[str, str]:
+    """What is said once: this, on this channel."""
+    return message.once, message.channel
+
+
+def _may_be_said(message: Message) -> bool:
+    """Whether this was withdrawn for now, and may be said after all."""
+    return message.state == "suppressed" and message.reason in _SAID_LATER

@@ -418,6 +418,28 @@ def test_whoever_returns_is_welcomed_though_custody_came_and_went_in_one_batch(
     assert 2 == len(welcomed(center))
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_custody_that_came_and_went_while_they_were_parked_costs_no_channel(
+    center: House, is_known: bool
+) -> None:
+    """The first message waits for the morning, or begins with them in one piece of work."""
+    center.clock.move(hours=-12)
+    story = center.register_only(facility="south")
+    client_id = UUID(story["client_id"])
+    if is_known:
+        center.settle()
+    center.park("notifications", str(client_id))
+    for reason in ("incarcerated", "other", "incarcerated", "other"):
+        center.register(facility="south", reason=reason)
+
+    assert releasing.replay(center.notifications, client_id, by="a test")
+    center.clock.move(hours=12)
+    center.settle()
+
+    assert ["sms"] == welcomed(center)
+    assert [] == center.rows("notifications", "SELECT * FROM parked_key")
+
+
 def test_custody_that_is_told_while_the_client_is_parked_stands_when_they_are_released(
     center: House,
 ) -> None:
