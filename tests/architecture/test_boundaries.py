@@ -62,7 +62,7 @@ def test_shared_code_holds_no_word_of_the_domain(path: Path) -> None:
 def _without_paths(text: str) -> str:
     # kafka-python and Flask name things of their own that we cannot rename.
     foreign = (
-        r"client_id=|prometheus_client|test_client|\.assignment\(\)|\._coordinator|services[./]\w+"
+        r"client_id=|prometheus_client|test_client|\.assignment\b|\._coordinator|services[./]\w+"
     )
     return re.sub(foreign, "", text)
 
