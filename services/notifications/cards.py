@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import base64
 import hmac
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, insert, select, update
 
+from contracts.event import Event
 from contracts.intake import ContactDetails
 from contracts.notifications import MessageSuppressed
 from services.notifications.domain import may_disclose, today_in
-from services.notifications.store import CARD, CARD_OPENING, Assignment, Person
+from services.notifications.store import (
+    ASSIGNMENT,
+    CARD,
+    CARD_OPENING,
+    MENTOR_SESSION,
+    Assignment,
+    Person,
+)
 
 if TYPE_CHECKING:
     from messaging.sealing import SearchTokens
@@ -141,3 +150,27 @@ def contact_of(work: Work, assignment: Assignment) -> ContactDetails | None:
     if client is None or client.state != "active" or assignment.state not in STANDING:
         return None
     return client.contact if isinstance(client.contact, ContactDetails) else None
+
+
+def shut_out(work: Work, mentor_id: UUID) -> Iterator[Event]:
+    """Whoever has an address that is the mentor's no more, and what went there, sees nothing more.
+
+    A person calls the mentor about each client whose card is ended.
+    """
+    sign_out(work, mentor_id)
+    opens = update(CARD).where(CARD.c.mentor_id == mentor_id, CARD.c.ended_at.is_(None))
+    ended = work.conn.execute(opens.values(ended_at=work.now).returning(CARD.c.assignment_id))
+    about = list(ended.scalars())
+    standing = select(ASSIGNMENT).where(
+        ASSIGNMENT.c.id.in_(about), ASSIGNMENT.c.state.in_(STANDING)
+    )
+    mentor = work.store.persons.get(mentor_id)
+    for row in work.conn.execute(standing).all() if about else ():
+        plain = {f.name: getattr(row, f.name) for f in fields(Assignment)}
+        yield no_second_channel(work, Assignment(**plain), mentor and mentor.facility_id)
+
+
+def sign_out(work: Work, mentor_id: UUID) -> None:
+    """End the visits of a mentor's pages, wherever they were begun."""
+    theirs = update(MENTOR_SESSION).where(MENTOR_SESSION.c.mentor_id == mentor_id)
+    work.conn.execute(theirs.where(MENTOR_SESSION.c.ended_at.is_(None)).values(ended_at=work.now))

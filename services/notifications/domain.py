@@ -82,6 +82,7 @@ class Standing:
     today: date
     allowed_by_mode: bool
     is_stale: bool = False
+    has_mentor: bool = False
 
 
 def forbids(standing: Standing) -> str | None:
@@ -95,7 +96,8 @@ def forbids(standing: Standing) -> str | None:
         ("no_address", not standing.has_address),
         ("not_on_allow_list", not standing.allowed_by_mode),
         (standing.person_state, _is_called_off(standing)),
-        ("stopped", standing.address_stopped),
+        # Whoever is on call answers a page in words that may mean a stop, and is paged again.
+        ("stopped", standing.address_stopped and standing.recipient != "on_call"),
         ("no_consent", standing.recipient == "client" and not standing.consented),
         ("not_opted_in", standing.recipient == "mentor" and not standing.opted_in),
         ("no_route", standing.purpose in DISCLOSING and not route_is_open(standing)),
@@ -151,6 +153,8 @@ def _is_over(standing: Standing) -> bool:
     Matching ends an assignment as soon as it hears that the client died, or that their discharge
     is held or called off; here that may have been heard before.
     """
+    if standing.purpose == "waiting":
+        return standing.has_mentor
     needed = NEEDS_ASSIGNMENT.get(standing.purpose)
     gone = standing.client_state in CALLED_OFF
     return needed is not None and (gone or standing.assignment_state not in needed)

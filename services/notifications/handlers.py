@@ -186,7 +186,7 @@ class Handlers:
         if before is not None and (
             before.mobile not in (None, contact.mobile) or before.email not in (None, contact.email)
         ):
-            yield from mentors.shut_out(work, event.mentor_id)
+            yield from cards.shut_out(work, event.mentor_id)
 
     def mentor_erased(self, event: MentorErased, work: Work) -> Iterable[Event]:
         """Nothing is written to them any more, and nothing leads to them."""

@@ -115,6 +115,7 @@ class Desk:
                     had_ended=had_ended,
                     # They have one phone, which is answered once.
                     answers=is_first,
+                    is_alone=not is_shared,
                 )
                 # What one of them wrote must reach nobody who looks after another.
                 kept = None if is_shared else words
@@ -159,9 +160,11 @@ class _Incoming:
         had_ended: bool = False,
         asked: Question | None = None,
         answers: bool = True,
+        is_alone: bool = True,
     ) -> None:
         self._work = work
         self._answers = answers
+        self._is_alone = is_alone
         self._asked = asked
         self._had_ended = had_ended
         self._planner = Planner(work=work, tokens=tokens)
@@ -321,7 +324,8 @@ class _Incoming:
             if not self._had_ended:
                 self._answer(f"{prefix}stopped")
         elif meaning is Meaning.START:
-            for address in self._addresses(token):
+            # Of several who share a number, nobody knows who wants their mails again.
+            for address in self._addresses(token) if self._is_alone else (token,):
                 self._work.store.start(address)
             self._answer(f"{prefix}started")
         elif meaning is Meaning.HELP:
@@ -351,6 +355,8 @@ class _Incoming:
                     yield from self._planner.reroute(message, "wrong_number")
         else:
             yield from self._planner.withdraw("wrong_number", **unsent)
+            # A link that went there would be joined by its code where the next one goes.
+            yield from cards.shut_out(self._work, self._person.id)
         self._answer("wrong_number")
 
     def _question(self, kind: str) -> Question | None:

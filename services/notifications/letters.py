@@ -50,7 +50,7 @@ class LetterWriter:
         """The letter and how it was worded; raises ``CannotRender``."""
         message, contact = facts.message, facts.person.contact if facts.person else None
         language = contact.language if contact else facts.facility.language
-        zone = ZoneInfo(contact.time_zone if contact else facts.facility.time_zone)
+        zone = _zone(contact.time_zone if contact else facts.facility.time_zone)
         values = self._values(facts, language, zone)
         rendered = render(message.purpose, message.channel, language, values)
         is_text = message.channel == "sms"
@@ -125,3 +125,11 @@ QUESTION_OF = {
     "wants_to_talk": "contact",
     "quiet": "contact",
 }
+
+
+def _zone(name: str) -> ZoneInfo:
+    """A time zone; of one that is not known here, what never waits is told in UTC's hours."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return ZoneInfo("UTC")

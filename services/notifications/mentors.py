@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4, uuid5
@@ -22,11 +22,9 @@ from services.notifications import cards
 from services.notifications.cards import STANDING, contact_of, may_learn
 from services.notifications.store import (
     ASSIGNMENT,
-    CARD,
     CLIENT_SHOWN,
     CONTACT_RECORD,
     HELLO,
-    MENTOR_SESSION,
     REPLY,
     Assignment,
     Facility,
@@ -259,30 +257,7 @@ class MentorDesk:
 def forget(work: Work, mentor_id: UUID) -> None:
     """A mentor who was erased is signed in nowhere, and introduces themselves to nobody."""
     work.conn.execute(delete(HELLO).where(HELLO.c.mentor_id == mentor_id))
-    _sign_out(work, mentor_id)
-
-
-def shut_out(work: Work, mentor_id: UUID) -> Iterator[Event]:
-    """Whoever has an address that is the mentor's no more, and what went there, sees nothing more.
-
-    A person calls the mentor about each client whose card is ended.
-    """
-    _sign_out(work, mentor_id)
-    opens = update(CARD).where(CARD.c.mentor_id == mentor_id, CARD.c.ended_at.is_(None))
-    ended = work.conn.execute(opens.values(ended_at=work.now).returning(CARD.c.assignment_id))
-    about = list(ended.scalars())
-    standing = select(ASSIGNMENT).where(
-        ASSIGNMENT.c.id.in_(about), ASSIGNMENT.c.state.in_(STANDING)
-    )
-    mentor = work.store.persons.get(mentor_id)
-    for row in work.conn.execute(standing).all() if about else ():
-        plain = {f.name: getattr(row, f.name) for f in fields(Assignment)}
-        yield cards.no_second_channel(work, Assignment(**plain), mentor and mentor.facility_id)
-
-
-def _sign_out(work: Work, mentor_id: UUID) -> None:
-    theirs = update(MENTOR_SESSION).where(MENTOR_SESSION.c.mentor_id == mentor_id)
-    work.conn.execute(theirs.where(MENTOR_SESSION.c.ended_at.is_(None)).values(ended_at=work.now))
+    cards.sign_out(work, mentor_id)
 
 
 def hello_of(work: Work, mentor_id: UUID) -> str | None:

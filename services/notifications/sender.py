@@ -427,6 +427,7 @@ class Sender:
             today=today_in(contact.time_zone if contact else "UTC", work.now),
             allowed_by_mode=self.allowed is None or address in self.allowed,
             is_stale=_is_stale(message, work.now),
+            has_mentor=work.store.standing(message.subject_id) is not None,
         )
 
     @staticmethod

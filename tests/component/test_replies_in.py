@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 from sqlalchemy import text
 
+from services.notifications import letters
 from services.notifications.channels import Outcome
 from tests.house import DEMO, House, a_discharge
 
@@ -364,6 +366,80 @@ def test_words_of_danger_from_a_shared_number_page_whoever_is_on_call_for_each(
     assert ["danger"] == _tasks(center, "south")
     assert 1 == [letter.to for _, letter in center.network.letters].count(CLIENT)
     assert 3 == len(center.network.letters)
+
+
+def test_a_start_from_a_shared_number_brings_nobody_their_mails_back(
+    center: House, housemates: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    query = "SELECT email_token FROM person WHERE mobile_token IS NOT NULL AND kind = 'client'"
+    mails = {row.email_token for row in center.rows("notifications", query)} - {None}
+    for token in mails:
+        center.incoming.unsubscribed(token)
+
+    center.text(CLIENT, "start")
+
+    stopped = center.rows("notifications", "SELECT token FROM stopped_address")
+    assert mails
+    assert mails == {row.token for row in stopped}
+
+
+def test_whoever_is_on_call_is_paged_though_they_answered_a_page_with_a_stop(
+    center: House,
+) -> None:
+    center.register(language="fr")
+    center.text(CLIENT, "I want to kill myself")
+    center.text(ON_CALL, "stop")
+
+    center.text(CLIENT, "I don't want to live anymore")
+
+    assert 2 == len(center.network.to(ON_CALL))
+
+
+def test_whoever_has_a_mentors_number_wrongly_has_a_link_that_opens_nothing(
+    center: House,
+) -> None:
+    _introduced(center)
+    opens = "SELECT * FROM card WHERE ended_at IS NULL"
+    assert 1 == len(center.rows("notifications", opens))
+
+    center.text(JO, "wrong number")
+
+    assert [] == center.rows("notifications", opens)
+    assert ["call_mentor", "wrong_number"] == _tasks(center)
+
+
+def test_that_nobody_was_found_is_not_said_by_mail_once_somebody_was(center: House) -> None:
+    center.register(language="fr")
+    center.clock.move(hours=25)
+    center.settle()
+    query = "SELECT * FROM message WHERE purpose = 'waiting'"
+    [waiting] = center.rows("notifications", query)
+    assert "handed_over" == waiting.state
+    center.register(language="en")
+    center.text(_asked(center), "yes")
+
+    center.incoming.receipt(waiting.id, "undelivered", waiting.provider_id, "30005")
+    center.settle()
+
+    states = [(row.channel, row.state) for row in center.rows("notifications", query)]
+    assert {("sms", "failed"), ("email", "suppressed")} == set(states)
+
+
+def test_whoever_is_in_a_time_zone_that_is_not_known_is_helped_and_holds_up_nobody(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center.register(language="fr")
+
+    def knows_utc(name: str) -> ZoneInfo:
+        if name != "UTC":
+            raise ZoneInfoNotFoundError(name)
+        return ZoneInfo(name)
+
+    monkeypatch.setattr(letters, "ZoneInfo", knows_utc)
+
+    center.text(CLIENT, "help")
+
+    assert 2 == len(center.network.to(CLIENT))
 
 
 def test_what_is_written_is_for_the_mentor_of_that_time_alone(center: House) -> None:
