@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
+from typing import Any
 
 import pytest
 from hypothesis import settings as examples
+from kafka.net.inet import KafkaNetSocket
+from kafka.net.selector import NetworkSelector
 
 from deploy.local.engines import running_engines
 from messaging.memory import MemoryBroker
@@ -18,6 +23,32 @@ from tests.kept import Kept, keep
 # How long an example takes is for the benchmarks: a busy machine is no failure.
 examples.register_profile("patient", examples.default, deadline=None)
 examples.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kafka_hangs_up() -> Iterator[None]:
+    """Close what kafka-python was connecting or still writing to when it was closed.
+
+    It leaves that to the garbage collector, whose warning would fail whichever test runs then.
+    """
+    made: dict[NetworkSelector, list[socket]] = defaultdict(list)
+    connect, close = KafkaNetSocket.sock_connect, NetworkSelector.close
+
+    async def noted(
+        self: KafkaNetSocket, net: NetworkSelector, one: socket, *of: Any, **how: Any
+    ) -> Any:
+        made[net].append(one)
+        return await connect(self, net, one, *of, **how)
+
+    def hangs_up(self: NetworkSelector) -> None:
+        close(self)
+        for one in made.pop(self, ()):
+            one.close()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(KafkaNetSocket, "sock_connect", noted)
+        patched.setattr(NetworkSelector, "close", hangs_up)
+        yield
 
 
 @pytest.fixture(scope="session")
