@@ -157,9 +157,13 @@ class Work:
         self.cause = None
         self.say_all(self.participant.settle(self))
         if gone := [one.event.key for one in self.said if one.event.erases]:
-            shredding.record(self.conn, gone, self.now)
-            self.afterwards.append(partial(self.participant.keyring.destroy, gone))
+            self.shred(*gone)
         outbox.record(self, behind=(*more, self.store.flush, self.timers.flush))
+
+    def shred(self, *keys: UUID) -> None:
+        """Destroy all keys of these for good, once this work is committed."""
+        shredding.record(self.conn, keys, self.now)
+        self.afterwards.append(partial(self.participant.keyring.destroy, keys))
 
     def follow_up(self) -> None:
         """Do what was to be done afterwards; called when this work is committed."""

@@ -2,14 +2,16 @@
 
 A file speaks of persons. Its bytes are read in memory and never kept; its good rows are kept
 sealed, under a key of the load's own, until the piece of work that stores them, which removes
-them too. Where nobody decides, they are removed a day later. Errors name lines and fields, and
-never repeat what a cell holds.
+them too. Where nobody decides, they are removed a day later. With the last of them the key is
+destroyed, so that no backup opens them either. Errors name lines and fields, and never repeat what
+a cell holds.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,22 +21,36 @@ from sqlalchemy import Connection, case, delete, select, update
 from contracts.event import Event
 from contracts.sealed import Destroyed
 from messaging.rows import among, insert_many
-from messaging.sealing import to_json
+from messaging.sealing import NOT_OPENED, to_json
 from messaging.timers import Timer
 from messaging.work import Participant, Work
-from services.matching.mentors import BATCH, ids_of, put_mentors
+from services.matching.mentors import BATCH, known_ids, put_mentors, with_new_ids
 from services.matching.roster import MentorRow, RowError, read_mentors
 from services.matching.store import FACILITY, MENTOR, ROSTER_CHUNK, ROSTER_LOAD, Facility
 
+log = logging.getLogger(__name__)
+
 #: How long good rows wait for somebody to decide.
 DECIDE_WITHIN = timedelta(days=1)
+_UNOPENED = RowError(
+    line=0,
+    field="file",
+    message=f"Up to {BATCH} rows could not be read again and were not stored: load the file again.",
+)
+_ERASED = RowError(
+    line=0,
+    field="code",
+    message="Whoever had this code was erased after the file was looked through, so the row was not"
+    " stored: give somebody new a code of their own.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A piece of a file, as it is sealed."""
+    """A piece of a file, as it is sealed; ``known`` are the mentors of its codes at that time."""
 
     mentors: tuple[MentorRow, ...]
+    known: dict[str, UUID] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +81,10 @@ def judge_file(
     read = read_mentors(file, reveals=reveals)
     with participant.engine.connect() as conn:
         rows, errors = own_rows(conn, facility, zip(read.lines, read.mentors, strict=True))
+        known = known_ids(conn, rows)
     load_id = uuid4()
-    participant.keyring.make([load_id])
+    if rows:
+        participant.keyring.make([load_id])
 
     def command(work: Work) -> Iterator[Event]:
         load = {
@@ -80,7 +98,7 @@ def judge_file(
             "errors": [_plain(e) for e in sorted((*read.errors, *errors), key=lambda e: e.line)],
         }
         insert_many(work.conn, ROSTER_LOAD, [load])
-        insert_many(work.conn, ROSTER_CHUNK, _chunks(work, load_id, rows))
+        insert_many(work.conn, ROSTER_CHUNK, _chunks(work, load_id, rows, known))
         work.timers.set(load_id, "forget", work.now + DECIDE_WITHIN)
         yield from ()
 
@@ -120,27 +138,18 @@ def _facilities_of(conn: Connection, codes: Sequence[str]) -> dict[str, frozense
     }
 
 
-def _chunks(work: Work, load_id: UUID, rows: Sequence[MentorRow]) -> list[dict[str, Any]]:
-    starts = range(0, len(rows), BATCH)
-    return [
-        {
-            "load_id": load_id,
-            "place": place,
-            "mentors": to_json(
-                work.keys.seal(
-                    Rows(mentors=tuple(rows[start : start + BATCH])),
-                    "about",
-                    load_id,
-                    _bound(load_id, place),
-                )
-            ),
-        }
-        for place, start in enumerate(starts)
-    ]
-
-
-def _bound(load_id: UUID, place: int) -> str:
-    return f"roster_load/{load_id}/{place}"
+def _chunks(
+    work: Work, load_id: UUID, rows: Sequence[MentorRow], known: Mapping[str, UUID]
+) -> list[dict[str, Any]]:
+    chunks: list[dict[str, Any]] = []
+    for place, start in enumerate(range(0, len(rows), BATCH)):
+        mentors = tuple(rows[start : start + BATCH])
+        piece = Rows(
+            mentors=mentors, known={r.code: known[r.code] for r in mentors if r.code in known}
+        )
+        sealed = work.keys.seal(piece, "about", load_id, f"roster_load/{load_id}/{place}")
+        chunks.append({"load_id": load_id, "place": place, "mentors": to_json(sealed)})
+    return chunks
 
 
 def _plain(error: RowError) -> list[Any]:
@@ -170,7 +179,7 @@ def decide(participant: Participant, load: Load, *, wanted: bool) -> None:
         )
         state = "loading" if wanted else "dropped"
         if work.conn.execute(mine.values(state=state)).rowcount and not wanted:
-            work.conn.execute(delete(ROSTER_CHUNK).where(ROSTER_CHUNK.c.load_id == load.id))
+            _drop(work, load.id)
         work.timers.revoke(load.id, "forget")
         yield from ()
 
@@ -182,8 +191,13 @@ def forget(timer: Timer, work: Work) -> Iterable[Event]:
     """Nobody has decided: what the file said of people is not kept any longer."""
     mine = update(ROSTER_LOAD).where(ROSTER_LOAD.c.id == timer.key, ROSTER_LOAD.c.state == "judged")
     if work.conn.execute(mine.values(state="dropped")).rowcount:
-        work.conn.execute(delete(ROSTER_CHUNK).where(ROSTER_CHUNK.c.load_id == timer.key))
+        _drop(work, timer.key)
     return ()
+
+
+def _drop(work: Work, load_id: UUID) -> None:
+    work.conn.execute(delete(ROSTER_CHUNK).where(ROSTER_CHUNK.c.load_id == load_id))
+    work.shred(load_id)
 
 
 class RosterLoader:
@@ -197,7 +211,7 @@ class RosterLoader:
     def step(self) -> bool:
         """Load the next piece; True when there was one."""
         query = (
-            select(ROSTER_CHUNK, ROSTER_LOAD.c.facility_id, FACILITY)
+            select(ROSTER_CHUNK, ROSTER_LOAD.c.facility_id, ROSTER_LOAD.c.rows, FACILITY)
             .join(ROSTER_LOAD, ROSTER_LOAD.c.id == ROSTER_CHUNK.c.load_id)
             .join(FACILITY, FACILITY.c.id == ROSTER_LOAD.c.facility_id)
             .where(ROSTER_LOAD.c.state == "loading")
@@ -208,18 +222,29 @@ class RosterLoader:
             row = conn.execute(query).first()
             if row is None:
                 return False
-            opened = self._participant.keyring.view().open_kept(Rows, row.mentors)
-            rows = () if isinstance(opened, Destroyed) else opened.mentors
-            facility = Facility(**{f.name: getattr(row, f.name) for f in fields(Facility)})
-            # Since the file was judged a code may have been given to another facility's mentor.
-            kept, errors = own_rows(conn, facility, ((0, one) for one in rows))
-        self._load(row, kept, len(rows), errors)
+            known, kept, errors = _still_good(conn, row, self._opened(row))
+        worked_off = min(BATCH, row.rows - BATCH * row.place)
+        self._load(row, kept, known, worked_off, errors)
         return True
 
+    def _opened(self, chunk: Any) -> Rows | None:
+        try:
+            piece = self._participant.keyring.view().open_kept(Rows, chunk.mentors)
+        except NOT_OPENED:
+            # Whoever loads the file is told; to try for ever would hold up all files after it.
+            log.exception("a piece of a roster does not open", extra={"key": str(chunk.load_id)})
+            return None
+        return None if isinstance(piece, Destroyed) else piece
+
     def _load(
-        self, chunk: Any, rows: Sequence[MentorRow], worked_off: int, errors: Sequence[RowError]
+        self,
+        chunk: Any,
+        rows: Sequence[MentorRow],
+        known: Mapping[str, UUID],
+        worked_off: int,
+        errors: Sequence[RowError],
     ) -> None:
-        ids = ids_of(self._participant, rows)
+        ids = with_new_ids(self._participant, rows, known)
         mine = delete(ROSTER_CHUNK).where(
             ROSTER_CHUNK.c.load_id == chunk.load_id, ROSTER_CHUNK.c.place == chunk.place
         )
@@ -235,8 +260,27 @@ class RosterLoader:
             work.store.eased.discard(chunk.facility_id)
             if is_last:
                 work.store.eased.add(chunk.facility_id)
+                work.shred(chunk.load_id)
 
         self._participant.transact(command)
+
+
+def _still_good(
+    conn: Connection, chunk: Any, piece: Rows | None
+) -> tuple[dict[str, UUID], list[MentorRow], list[RowError]]:
+    """Who is known by these codes now, the rows that may be stored, and why others may not.
+
+    Since the file was judged a code may have been given to another facility's mentor, and a mentor
+    been erased: the file would bring back what was known of them.
+    """
+    if piece is None:
+        return {}, [], [_UNOPENED]
+    facility = Facility(**{f.name: getattr(chunk, f.name) for f in fields(Facility)})
+    known = known_ids(conn, piece.mentors)
+    kept, errors = own_rows(conn, facility, ((0, one) for one in piece.mentors))
+    erased = [r for r in kept if piece.known.get(r.code) not in (None, known.get(r.code))]
+    errors += [_ERASED for _ in erased]
+    return known, [row for row in kept if row not in erased], errors
 
 
 def _count(

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from contracts.event import Event
 from contracts.matching import MentorChanged, MentorContact, MentorName
 from contracts.notifications import MentorProfileGiven
 from contracts.sealed import opened
+from messaging.rows import among
 from messaging.sealing import to_json
 from messaging.work import Participant, Work
 from services.matching.roster import MentorRow, RosterRead, RowError, read_mentors
@@ -83,9 +84,22 @@ def _store(participant: Participant, rows: Sequence[MentorRow]) -> int:
 def ids_of(participant: Participant, rows: Sequence[MentorRow]) -> dict[str, UUID]:
     """The id of each mentor by code, a new one where there is none; all of them have keys then."""
     with participant.engine.connect() as conn:
-        codes = select(MENTOR.c.code, MENTOR.c.id).where(MENTOR.c.code.in_([r.code for r in rows]))
-        ids = {row.code: row.id for row in conn.execute(codes)}
-    ids |= {row.code: uuid4() for row in rows if row.code not in ids}
+        known = known_ids(conn, rows)
+    return with_new_ids(participant, rows, known)
+
+
+def known_ids(conn: Connection, rows: Iterable[MentorRow]) -> dict[str, UUID]:
+    """The ids of those whom these codes name now; whoever was erased has no code any more."""
+    codes = [row.code for row in rows]
+    query = select(MENTOR.c.code, MENTOR.c.id).where(among(MENTOR.c.code, codes))
+    return {row.code: row.id for row in conn.execute(query)}
+
+
+def with_new_ids(
+    participant: Participant, rows: Sequence[MentorRow], known: Mapping[str, UUID]
+) -> dict[str, UUID]:
+    """The same with a new id for each code that names nobody; all of them have keys then."""
+    ids = {row.code: known.get(row.code) or uuid4() for row in rows}
     participant.keyring.make(ids.values())
     return ids
 
@@ -104,6 +118,9 @@ def put_mentors(
     for row in rows:
         mentor_id = ids[row.code]
         before = current.get(mentor_id)
+        if before is not None and before.state == "erased":
+            # Since their id was looked up by their code.
+            continue
         profile = None
         if before is not None:
             profile = work.keys.open_kept(MentorRow, before.profile)
@@ -164,7 +181,8 @@ def profile_given(event: MentorProfileGiven, work: Work) -> Iterable[Event]:
     A capacity below the caseload ends nothing; nobody new is asked until there is a place.
     """
     given, row = opened(event.profile), work.store.mentor(event.mentor_id)
-    if given is None or row is None:
+    # Whoever is erased may still have their key for a moment.
+    if given is None or row is None or row.state == "erased":
         return
     work.keys.need([("about", event.mentor_id)])
     before = work.keys.open_kept(MentorRow, row.profile)

@@ -12,12 +12,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
 from contracts.event import Event
 from services.check import gather, judge
-from services.matching import coordinating
+from services.matching import coordinating, mentors
 from services.matching.coordinating import MovedOn, choose_mentor
-from services.matching.loading import RosterLoader
+from services.matching.loading import RosterLoader, Rows
 from services.matching.looking import facility_named, stand_of
 from services.matching.placing import NotPossible
 from services.roles import ROLES
@@ -542,6 +543,91 @@ def test_what_a_file_says_is_sealed_and_forgotten_after_a_day(
     assert not {"Wilhelmina", "15035552001"} & set(re.findall(r"\w+", kept))
     assert [] == center.rows("matching", "SELECT * FROM roster_chunk")
     assert "Nothing was loaded" in read(robin, where)
+
+
+def test_the_key_of_a_file_is_destroyed_with_the_last_of_it(
+    center: House, robin: FlaskClient
+) -> None:
+    def opened(where: str, choice: str | None) -> bool:
+        """Whether what was kept of a file, as a backup has it, opens once it is decided."""
+        [kept] = center.rows("matching", "SELECT mentors FROM roster_chunk")
+        if choice:
+            post(robin, where, {"choice": choice})
+        center.clock.move(hours=25)
+        center.settle()
+        return isinstance(center.matching.keyring.view().open_kept(Rows, kept.mentors), Rows)
+
+    for choice in ("load", "drop", None):
+        where = upload(robin, HEADER + a_line("F-1", 1, called="Wilhelmina")).location
+        assert not opened(where, choice)
+    assert {} == center.violated(at_rest=True)
+
+
+@pytest.mark.parametrize("how", ["altered", "its key is destroyed"])
+def test_a_piece_that_does_not_open_is_told_of_and_holds_up_no_other(
+    center: House, robin: FlaskClient, how: str
+) -> None:
+    first = upload(robin, HEADER + a_line("F-1", 1) + a_line("F-2", 2)).location
+    if how == "altered":
+        altered = """UPDATE roster_chunk SET mentors = jsonb_set(mentors, '{box}', '"own.AAAA"')"""
+        with center.matching.engine.begin() as conn:
+            conn.execute(text(altered))
+    else:
+        center.matching.keyring.destroy([UUID(first.rpartition("/")[2])])
+    second = upload(robin, HEADER + a_line("F-3", 3)).location
+
+    for where in (first, second):
+        post(robin, where, {"choice": "load"})
+    center.settle()
+
+    assert "0 mentors added" in read(robin, first)
+    assert "Up to 100 rows could not be read again" in read(robin, first)
+    assert "1 mentor added or changed, 0 unchanged" in read(robin, second)
+    assert [] == center.rows("matching", "SELECT * FROM roster_chunk")
+
+
+def test_a_file_does_not_bring_back_whoever_was_erased_since(
+    center: House, robin: FlaskClient
+) -> None:
+    roster = HEADER + a_line("F-1", 1, called="Wilhelmina") + a_line("F-2", 2)
+    for choice in ("load", None):
+        where = upload(robin, roster).location
+        if choice:
+            post(robin, where, {"choice": choice})
+            center.settle()
+    [row] = center.rows("matching", "SELECT id FROM mentor WHERE code = 'F-1'")
+    assert coordinating.erase_mentor(center.matching, row.id, by="ops", because="asked")
+
+    post(robin, where, {"choice": "load"})
+    center.settle()
+
+    assert [] == center.rows("matching", "SELECT id FROM mentor WHERE code = 'F-1'")
+    assert "was erased after the file was looked through" in read(robin, where)
+    # A new file with this code is about somebody new.
+    where = upload(robin, roster).location
+    post(robin, where, {"choice": "load"})
+    center.settle()
+    [new] = center.rows("matching", "SELECT id FROM mentor WHERE code = 'F-1'")
+    assert row.id != new.id
+
+
+def test_whoever_is_erased_while_they_are_stored_stays_erased(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [row] = center.rows("matching", "SELECT id FROM mentor WHERE code = 'M-01'")
+    put = mentors.put_mentors
+
+    def once_erased(*given: Any) -> Any:
+        monkeypatch.undo()
+        assert coordinating.erase_mentor(center.matching, row.id, by="ops", because="asked")
+        return put(*given)
+
+    monkeypatch.setattr(mentors, "put_mentors", once_erased)
+    assert () == mentors.load_roster(center.matching, HEADER + a_line("M-01", 1)).errors
+    center.settle()
+
+    stands = "SELECT state, code FROM mentor WHERE id = :id"
+    assert ("erased", f"erased/{row.id}") == tuple(center.rows("matching", stands, id=row.id)[0])
 
 
 def test_two_workers_load_each_piece_once(center: House, robin: FlaskClient) -> None:

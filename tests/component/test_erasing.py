@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from sqlalchemy import create_engine, text
 
 from contracts.event import Event
 from contracts.intake import ClientDischarged, ClientErased
+from contracts.notifications import MentorProfile, MentorProfileGiven
 from contracts.topics import TOPICS
 from messaging import holding, parking, releasing
 from messaging.broker import Outgoing
@@ -21,6 +23,7 @@ from messaging.sealing import Keyring
 from messaging.shredding import Shredding
 from messaging.work import Participant, Work
 from services.matching.coordinating import erase_mentor
+from services.matching.mentors import profile_given
 from services.matching.store import Store
 from services.notifications.mentors import Contact, MentorDesk
 from tests.component.test_offers import HEADER, _mentor
@@ -416,6 +419,26 @@ def test_who_is_given_to_a_mentor_while_they_are_erased_is_followed_by_another_t
 
     [row] = center.rows("matching", "SELECT mentor_id FROM assignment WHERE state <> 'ended'")
     assert mentor != row.mentor_id
+
+
+def test_what_an_erased_mentor_told_of_themselves_changes_nothing_while_their_key_is_there(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center.register(facility="south")
+    mentor, _ = _mentor_of(center)
+    monkeypatch.setattr(Keyring, "destroy", lambda *_: 0)
+    assert erase_mentor(center.matching, mentor, by="ops", because="asked")
+    told = MentorProfileGiven(
+        mentor_id=mentor,
+        given_at=center.clock.now(),
+        profile=MentorProfile(hours="10:00-12:00", capacity=1),
+    )
+    row = "SELECT * FROM mentor WHERE id = :id"
+    before = center.rows("matching", row, id=mentor)
+
+    center.matching.transact(partial(profile_given, told))
+
+    assert before == center.rows("matching", row, id=mentor)
 
 
 def test_pages_that_told_of_an_erased_mentor_still_open(center: House) -> None:

@@ -209,8 +209,8 @@ MUTANTS = (
         name="an erased subject is not in the ledger",
         breaks="G7",
         file="messaging/work.py",
-        line="            shredding.record(self.conn, gone, self.now)",
-        bug="            pass",
+        line="        shredding.record(self.conn, keys, self.now)",
+        bug="        pass",
         tests="tests/component/test_erasing.py",
     ),
     Mutant(
@@ -244,8 +244,8 @@ MUTANTS = (
         name="whoever is erased keeps their keys",
         breaks="G7",
         file="messaging/work.py",
-        line="            self.afterwards.append(partial(self.participant.keyring.destroy, gone))",
-        bug="            pass",
+        line="        self.afterwards.append(partial(self.participant.keyring.destroy, keys))",
+        bug="        pass",
         tests="tests/component/test_erasing.py",
     ),
     Mutant(
