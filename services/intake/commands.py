@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,7 +34,7 @@ from hosting.database import reading
 from hosting.hours import narrower, parse_hours
 from messaging import audit, releasing
 from messaging.sealing import SearchTokens
-from messaging.work import Participant, Work
+from messaging.work import Command, Participant, Work
 from services.intake import metrics, store
 from services.intake.bodies import (
     Consents,
@@ -57,6 +59,8 @@ from services.intake.domain import (
 )
 from services.intake.store import Agreement, Discharge
 
+log = logging.getLogger(__name__)
+
 #: If matching has not answered by then, operations is asked to look.
 PLACED_WITHIN = timedelta(minutes=5)
 
@@ -68,6 +72,12 @@ class NoSuchThing(Exception):
 class Refused(Exception):
     """A request that cannot be granted; ``args`` are the field and the remedy."""
 
+
+#: What whoever sent it is told of a client of whom what is kept does not open.
+UNOPENED = (
+    "What is kept of this client cannot be read: look after them by hand, and send this again once"
+    " operations has mended it."
+)
 
 #: Why a discharge is closed whose client has left once more.
 OVERTAKEN = "a later discharge"
@@ -140,7 +150,7 @@ class Desk:
                 kept = accepted[0].as_json() | dict(answer)
                 store.remember_answer(work, caller, *answer_key, kept)
 
-        self.participant.transact(command)
+        self._about_a_client(facility, command)
         return accepted[0]
 
     def put_consents(self, facility: Facility, body: ConsentsBody) -> UUID:
@@ -181,7 +191,7 @@ class Desk:
             visit.know(record_number, {})
             return (visit.reached_no_more(),)
 
-        self.participant.transact(command)
+        self._about_a_client(facility, command)
 
     def cancel(self, facility: Facility, discharge_id: UUID) -> Discharge:
         """Call off a discharge: its offer and its unsent messages are withdrawn."""
@@ -292,8 +302,21 @@ class Desk:
             if given and changed:
                 yield visit.reached_otherwise()
 
-        self.participant.transact(command)
+        self._about_a_client(facility, command)
         return known[-1]
+
+    def _about_a_client(self, facility: Facility, command: Command) -> None:
+        """Carry out what was asked about one client.
+
+        Where what is kept of them does not open, nothing can be stored of them: that is refused, so
+        that whoever sent it goes on with others, and a person is asked to look after them.
+        """
+        try:
+            self.participant.transact(command)
+        except store.Unopened as error:
+            log.exception("a client does not open", extra={"key": str(error.client_id)})
+            self.participant.transact(partial(_ask_to_look_after, facility, error.client_id))
+            raise Refused("record_number", UNOPENED) from error
 
 
 class _Visit:
@@ -339,7 +362,7 @@ class _Visit:
             raise Refused("record_number", "This client's data was erased on request.")
         self._died = known.died
         work.store.load_clients([self._client_id])
-        self._details = store.details_of(work, self._client_id)
+        self._details = known.details
         self._agreed = store.agreements(work.conn, self._client_id)
         if self._seen and not self._seen(known.person, self._details, self._agreed):
             raise Refused(
@@ -654,6 +677,14 @@ class _Visit:
             wants_gender=person.wants_gender,
             wants_age_band=person.wants_age_band,
         )
+
+
+def _ask_to_look_after(facility: Facility, client_id: UUID, work: Work) -> Iterable[Event]:
+    work.store.load_clients([client_id])
+    theirs = work.store.discharges_of(client_id)
+    latest = theirs[-1] if theirs else None
+    work.store.open_task("unopened", client_id, latest, facility_id=facility.id)
+    return ()
 
 
 def mark_of(tokens: SearchTokens, *known: Any) -> str:

@@ -308,6 +308,12 @@ TASKS = {
         action="The discharge that was cancelled had ended an earlier one of this client: enter"
         " that one again, under a new visit, if support is to go on.",
     ),
+    "unopened": TaskKind(
+        owner="coordinator",
+        due=timedelta(hours=1),
+        action="What came of this client was refused, since what is kept of them cannot be read:"
+        " look after them by hand, and have it sent again once operations has mended it.",
+    ),
     "not_placed": TaskKind(
         owner="operations",
         due=timedelta(minutes=15),

@@ -46,7 +46,7 @@ from messaging.rows import (
     update_many,
     upsert_many,
 )
-from messaging.sealing import to_json
+from messaging.sealing import NOT_OPENED, to_json
 from services.intake.domain import HIGH_RISK_DUE, TASKS, Details, Facility, Person
 
 if TYPE_CHECKING:
@@ -257,6 +257,7 @@ class Store:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._conn = work.conn
+        self._locked: set[UUID] = set()
         self._loaded: dict[UUID, Discharge] = {}
         self._now: dict[UUID, Discharge] = {}
         self._new: dict[UUID, str] = {}
@@ -275,8 +276,14 @@ class Store:
         self.load_clients({event.key for event in events})
 
     def load_clients(self, client_ids: Iterable[UUID]) -> None:
-        """Lock and read the discharges of these clients; the client's row is the lock."""
-        wanted = sorted(client_ids)
+        """Lock and read the discharges of these clients; the client's row is the lock.
+
+        What is at hand is not read again: that would take back what was changed since.
+        """
+        wanted = sorted(set(client_ids) - self._locked)
+        if not wanted:
+            return
+        self._locked.update(wanted)
         those = {"ids": wanted}
         self._conn.execute(_LOCKED, those)
         for row in self._conn.execute(_DISCHARGES_OF, those):
@@ -424,22 +431,38 @@ class Store:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A client whose row is locked."""
+    """A client whose row is locked, with what is known of their discharges."""
 
     id: UUID
     person: Person | Destroyed
+    details: dict[UUID, Details]
     died: bool
 
 
+class Unopened(Exception):
+    """What is kept of a client does not open; carries who it is."""
+
+    def __init__(self, client_id: UUID) -> None:
+        super().__init__("what is kept of a client does not open")
+        self.client_id = client_id
+
+
 def lock_client(work: Work, facility_id: UUID, record_token: str) -> Known | None:
-    """The client of a record number, opened, if there is one; their row stays locked."""
+    """The client of a record number, opened, if there is one; their row stays locked.
+
+    Raises ``Unopened`` where what is kept of them does not open.
+    """
     record = {"facility": facility_id, "record": record_token}
     row = work.conn.execute(_CLIENT_LOCKED, record).first()
     if row is None:
         return None
     work.keys.need((purpose, row.id) for purpose in PURPOSES)
-    person = work.keys.open_kept(Person, row.person)
-    return Known(id=row.id, person=person, died=row.died_at is not None)
+    try:
+        person = work.keys.open_kept(Person, row.person)
+        details = _details_of(work, row.id)
+    except NOT_OPENED as error:
+        raise Unopened(row.id) from error
+    return Known(id=row.id, person=person, details=details, died=row.died_at is not None)
 
 
 def insert_client(
@@ -515,7 +538,7 @@ def _sealed_details(work: Work, client_id: UUID, discharge_id: UUID, details: De
     return work.keys.seal(details, "identity", client_id, f"discharge/{discharge_id}/details")
 
 
-def details_of(work: Work, client_id: UUID) -> dict[UUID, Details]:
+def _details_of(work: Work, client_id: UUID) -> dict[UUID, Details]:
     """The opened details of a client's discharges; those whose key is destroyed are left out."""
     query = select(DISCHARGE.c.id, DISCHARGE.c.details).where(DISCHARGE.c.client_id == client_id)
     opened = {row.id: work.keys.open_kept(Details, row.details) for row in work.conn.execute(query)}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, or_, select
@@ -18,7 +18,7 @@ from messaging.at_hand import AtHand
 from messaging.rows import among
 from messaging.sealing import NOT_OPENED, KeyView
 from messaging.tables import OUTBOX
-from messaging.work import Participant, Work, new_traceparent
+from messaging.work import Participant
 from services.intake.domain import HOLDS, TASKS, Details, Person
 from services.intake.store import (
     CLIENT,
@@ -29,10 +29,10 @@ from services.intake.store import (
     TASK,
     agreements,
     client_of_discharge,
-    details_of,
 )
 
 log = logging.getLogger(__name__)
+Content = TypeVar("Content")
 
 
 def discharge_story(
@@ -48,8 +48,8 @@ def discharge_story(
         if row is None:
             return None
         keys = participant.keyring.view()
-        details = keys.open_kept(Details, row.details)
-        held = details.held if isinstance(details, Details) and row.state == "held" else ()
+        details = _read(keys, Details, row.details)
+        held = details.held if details is not None and row.state == "held" else ()
         steps = conn.execute(
             select(STEP)
             .where(STEP.c.client_id == row.client_id)
@@ -104,8 +104,8 @@ def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> li
 
 def _owners(participant: Participant, conn: Any, facility_id: UUID) -> dict[str, str]:
     kept = conn.execute(select(FACILITY.c.people).where(FACILITY.c.id == facility_id)).scalar_one()
-    people = participant.keyring.view().open_kept(FacilityPeople, kept)
-    if isinstance(people, Destroyed):
+    people = _read(participant.keyring.view(), FacilityPeople, kept)
+    if people is None:
         return {}
     return {"coordinator": people.coordinator_name, "on_call": people.on_call_name}
 
@@ -130,8 +130,8 @@ def _steps(conn: Connection, keys: KeyView, rows: Sequence[Any]) -> list[dict[st
     query = select(MENTOR_NAME).where(among(MENTOR_NAME.c.mentor_id, chosen))
     kept = conn.execute(query).all()
     keys.need(("identity", row.mentor_id) for row in kept)
-    names = {str(r.mentor_id): keys.open_kept(MentorName, r.name) for r in kept}
-    known = {key: name.called for key, name in names.items() if isinstance(name, MentorName)}
+    names = {str(r.mentor_id): _read(keys, MentorName, r.name) for r in kept}
+    known = {key: name.called for key, name in names.items() if name is not None}
     return [_step(keys, row, known) for row in rows]
 
 
@@ -152,12 +152,24 @@ def _step(keys: KeyView, row: Any, mentors: dict[str, str]) -> dict[str, Any]:
     return step
 
 
+def _read(keys: KeyView, content: type[Content], kept: Any) -> Content | None:
+    """What is kept, opened; None where it is gone, or does not open.
+
+    The rest of a page is as true as before, and somebody is waiting for it.
+    """
+    try:
+        found = keys.open_kept(content, kept)
+    except NOT_OPENED:
+        log.exception("what a page shows cannot be opened", extra={"what": content.__name__})
+        return None
+    return None if isinstance(found, Destroyed) else found
+
+
 def _reasons(keys: KeyView, kept: Any) -> dict[str, str]:
     """What matching said, whose seal nobody has opened before."""
     try:
         why = keys.open_kept(Why, kept)
     except NOT_OPENED:
-        # The rest of the story is as true as before, and somebody is waiting for it.
         log.exception("the reasons of a step cannot be opened")
         return {"why": "The reasons cannot be read."}
     if not isinstance(why, Why):
@@ -182,13 +194,14 @@ def about_discharge(
 ) -> tuple[Person, Details] | None:
     """What is known of a discharge of this facility and its client; None where nothing is."""
     with participant.engine.connect() as conn:
-        client_id = client_of_discharge(conn, facility_id, discharge_id)
-        if client_id is None:
-            return None
-        work = Work(participant, conn, new_traceparent())
-        work.keys.need([("identity", client_id)])
-        details = details_of(work, client_id).get(discharge_id)
-    person = persons_of(participant, facility_id, [client_id]).get(client_id)
+        query = select(DISCHARGE.c.client_id, DISCHARGE.c.details).where(
+            DISCHARGE.c.id == discharge_id, DISCHARGE.c.facility_id == facility_id
+        )
+        row = conn.execute(query).first()
+    if row is None:
+        return None
+    details = _read(participant.keyring.view(), Details, row.details)
+    person = persons_of(participant, facility_id, [row.client_id]).get(row.client_id)
     return (person, details) if person and details else None
 
 

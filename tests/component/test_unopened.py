@@ -19,7 +19,7 @@ from services.matching import coordinating
 from services.notifications.channels import Outcome
 from tests.component.test_client_pages import find
 from tests.component.test_offers import HEADER, _mentor
-from tests.house import House
+from tests.house import House, a_discharge
 
 CLIENT, OTHER, MAIL = "+15035550123", "+15035550130", "sam@example.org"
 #: The rows in which services keep what they know of a client: table, and sealed column.
@@ -321,6 +321,81 @@ def test_a_page_shows_everybody_else(center: House) -> None:
 
     assert "One client is found" in page
     assert "R-2" in page
+
+
+@pytest.mark.parametrize(
+    ("whose", "kept"),
+    [
+        ("discharge", ("discharge", "details")),
+        ("mentor", ("mentor_name", "name")),
+        ("facility", ("facility", "people")),
+    ],
+)
+def test_a_story_and_the_tasks_are_told_without_what_does_not_open(
+    center: House, whose: str, kept: tuple[str, str]
+) -> None:
+    story = center.register(facility="south")
+    held = center.register(facility="south", born_on=None, **SOMEBODY_ELSE)
+    ids = {"discharge": story["id"], "facility": center.desk.facility("south").id}
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
+    ids["mentor"] = row.mentor_id
+    told = {"mentor_name": "mentor_id"}.get(kept[0], "id")
+    engine = center.intake.engine
+    with engine.begin() as conn:
+        damaged = DAMAGED["altered"].format(kept[1])
+        statement = f"UPDATE {kept[0]} SET {kept[1]} = {damaged} WHERE {told} = :id"
+        assert 1 == conn.execute(text(statement), {"id": ids[whose]}).rowcount
+    clerk = center.browser("clerk", "south")
+
+    again = center.story(story["id"], "south")
+    tasks = center.tasks("south")
+    pages = [clerk.get("/"), clerk.get(f"/discharges/{story['id']}")]
+
+    assert [step["what"] for step in story["steps"]] == [step["what"] for step in again["steps"]]
+    assert [("held", held["id"])] == [(task["kind"], task["discharge_id"]) for task in tasks]
+    assert [200, 200] == [page.status_code for page in pages]
+
+
+@pytest.mark.parametrize("kept", [("client", "person"), ("discharge", "details")])
+def test_what_comes_of_whoever_does_not_open_is_refused_told_of_and_taken_later(
+    center: House, kept: tuple[str, str]
+) -> None:
+    """By a caller of the API and by a feed; both go on with everybody else."""
+    story = center.register(facility="south", needs=["job"])
+    put_back = damage(center, "intake", story[f"{'client_' * (kept[0] == 'client')}id"], kept)
+    body = a_discharge(center.clock.now(), facility="south", needs=["housing"])
+    contact = {"facility": "south", "record_number": "R-1001", "mobile": OTHER}
+    raw = (
+        "MSH|^~\\&|EHR|S|WH|P|20261124094000||ADT^A03|C-1|P|2.5.1\r"
+        "PID|||R-1001^^^S^MR||Doe^Sam||19900402\rPV1||I|||||||||||||||||V-1\r"
+    )
+    caller = center.api("south")
+
+    def sent() -> bytes:
+        return caller.post(
+            "/api/hl7", data=raw.encode(), content_type="application/hl7-v2"
+        ).get_data()
+
+    answers = [
+        caller.post("/api/discharges", json=body, headers={"Idempotency-Key": "k"}),
+        caller.put("/api/contact", json=contact),
+    ]
+    acknowledged = sent()
+    tasks = center.tasks("south")
+
+    for answer in answers:
+        assert 422 == answer.status_code
+        [error] = answer.get_json()["errors"]
+        assert "record_number" == error["field"]
+        assert "send this again" in error["message"]
+    assert b"MSA|AE" in acknowledged
+    assert [("unopened", story["id"])] == [(task["kind"], task["discharge_id"]) for task in tasks]
+    assert "assigned" == center.register(facility="south", **SOMEBODY_ELSE)["state"]
+
+    put_back()
+    again = caller.post("/api/discharges", json=body, headers={"Idempotency-Key": "k"})
+    assert (202, story["id"]) == (again.status_code, again.get_json()["id"])
+    assert b"MSA|AA" in sent()
 
 
 def test_a_receipt_of_whoever_does_not_open_is_written_and_their_key_waits(center: House) -> None:

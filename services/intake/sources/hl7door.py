@@ -33,15 +33,22 @@ class Hl7Door:
     def answer(self, raw: bytes, facility: Facility, *, caller: str) -> bytes:
         """Store what the message says and acknowledge it.
 
-        The same bytes get the same answer; another message under the same control id is judged
-        by its own visit, because control ids repeat in real feeds.
+        The same bytes get the same answer, but for what is refused by what is kept here, which may
+        change; another message under the same control id is judged by its own visit, because
+        control ids repeat in real feeds.
         """
         key = self.desk.tokens.token("hl7", str(facility.id), raw.hex())
         before = self._before(caller, key)
         if before is not None:
             return before
         accepted = self._acknowledged(raw, "AA")
-        code, refused = self._take(raw, facility, caller, key, accepted)
+        try:
+            code, refused = self._take(raw, facility, caller, key, accepted)
+        except Refused as error:
+            # By what is kept here: another time the same may be taken, so nothing is remembered.
+            remedy = str(error.args[1])
+            told = hl7v2.Refused(code="AE", segment="PID", field=3, remedy=remedy)
+            return self._acknowledged(raw, "AE", told)
         answer = accepted if code == "AA" else self._acknowledged(raw, code, refused)
         return self._remember(caller, key, answer)
 
@@ -83,9 +90,6 @@ class Hl7Door:
             segment, number = _PLACES.get(field, ("MSH", None))
             remedy = f"Send a {field.replace('_', ' ')} of at most 64 printable characters."
             return "AE", hl7v2.Refused(code="AE", segment=segment, field=number, remedy=remedy)
-        except Refused as error:
-            remedy = str(error.args[1])
-            return "AE", hl7v2.Refused(code="AE", segment="PID", field=3, remedy=remedy)
         return "AA", None
 
     def _before(self, caller: str, key: str) -> bytes | None:
