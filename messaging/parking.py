@@ -91,7 +91,9 @@ def parked(work: Work, key: UUID, failure: Failure) -> KeyParked:
 
 def tell(work: Work, event: KeyParked) -> None:
     """Say that a key is parked, here as well as to the others."""
-    # A service does not read its own topic, so it reacts to its own parking here.
+    # A service does not read its own topic, so it reacts to its own parking here. Of a record that
+    # cannot be read nothing was loaded.
+    work.store.load([event])
     work.cause = None
     work.react(event)
     work.say(event)
@@ -132,9 +134,7 @@ def set_aside(work: Work, key: UUID, failure: Failure, *, anew: bool = False) ->
         mine = mine.on_conflict_do_nothing()
     if work.conn.execute(mine.returning(PARKED_KEY.c.key)).first() is None:
         return False
-    event = parked(work, key, failure)
-    work.store.load([event])
-    tell(work, event)
+    tell(work, parked(work, key, failure))
     return True
 
 

@@ -577,6 +577,27 @@ def _beside(
     return other
 
 
+def test_a_record_that_cannot_be_read_parks_the_discharge_and_asks_for_its_facility(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = center.register(facility="south")
+    client = UUID(story["client_id"])
+    cursor = "SELECT seq FROM cursor WHERE producer = 'matching' AND key = :client"
+    [row] = center.rows("intake", cursor, client=client)
+    with monkeypatch.context() as changed:
+        changed.setattr(inbox, "opened", _unreadable)
+
+        _read(center, _fact("matching", client, row.seq + 1))
+
+    assert "parked" == center.story(story["id"], "south")["state"]
+    [task] = center.tasks("south")
+    assert ("parked", story["id"]) == (task["kind"], task["discharge_id"])
+    assert [] == center.tasks("north")
+
+    assert releasing.close(center.intake, client, because="unreadable")
+    assert "assigned" == center.story(story["id"], "south")["state"]
+
+
 def _unreadable(work: Work, one: Arrived) -> Arrived:
     """What is sealed cannot be opened any more."""
     early = one.envelope is not None and one.envelope.producer == "matching"
