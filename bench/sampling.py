@@ -18,7 +18,6 @@ GROUPS = (
     ("/contracts/", "reading and checking events"),
     ("/marshmallow/", "reading and checking events"),
     ("/kafka/", "Kafka's client"),
-    ("/messaging/kafka", "Kafka's client"),
     ("/psycopg/", "PostgreSQL and its client"),
     ("/sqlalchemy/", "PostgreSQL and its client"),
     ("/messaging/", "inbox, outbox, timers"),

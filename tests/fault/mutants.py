@@ -191,7 +191,7 @@ MUTANTS = (
     Mutant(
         name="the broker is told by itself how far a reader is",
         breaks="G3",
-        file="messaging/kafka.py",
+        file="messaging/kafka/reader.py",
         line="            enable_auto_commit=False,",
         bug="            enable_auto_commit=True, auto_commit_interval_ms=50,",
         tests="tests/contract/test_broker.py",
@@ -324,7 +324,7 @@ MUTANTS = (
     Mutant(
         name="the answer of a join for which nobody waits is thrown away",
         breaks="G3",
-        file="messaging/kafka.py",
+        file="messaging/kafka/reader.py",
         line="            group._join_task = _Unread(joining)",
         bug="            pass",
         tests="tests/contract/test_broker.py",
