@@ -95,17 +95,18 @@ class Inbox:
     def admit(self, one: Arrived) -> Iterator[Arrived]:
         """What is to be applied now that this record came: itself, and what waited for it."""
         erases = one.event is not None and one.event.erases
+        # Before what waits is let go: some of it may have been said behind an erasure.
+        is_again = one.envelope is not None and self._was_applied(one.envelope)
         if erases:
             # Whatever it would have waited for, nobody could make anything of any more.
-            self.forget(one.key)
-            self._seqs[self._of(one.said)] = max(self._seq(one.said), one.said.seq - 1)
+            self.forget(one.key, erased_by=one.envelope)
         if one.key in self._parked:
             self._behind.append(one)
             self._count(one, "parked")
             return
         if one.problem is not None or one.envelope is None:
             raise Unreadable(one.problem)
-        if one.envelope.seq <= self._seq(one.envelope):
+        if is_again:
             self._check_same(one.envelope, self._applied_there(one.envelope))
             self._count(one, "duplicate")
             return
@@ -166,8 +167,11 @@ class Inbox:
         is_other = kept is not None and kept.said.event_id != envelope.event_id
         return is_other or self._was_applied(envelope)
 
-    def forget(self, key: UUID) -> None:
-        """Whoever is erased waits no longer: all that waits counts as applied, unhandled."""
+    def forget(self, key: UUID, erased_by: Envelope | None = None) -> None:
+        """Whoever is erased waits no longer: all that waits counts as applied, unhandled.
+
+        But for what they are ``erased_by``: where it has failed it waits, too, and comes again.
+        """
         conn = self._work.conn
         self._work.participant.keyring.forget()
         # First, because it waits for whoever is putting something behind it.
@@ -180,6 +184,8 @@ class Inbox:
         waiting += self.early_of(lambda one: one.key == key)
         self._behind = [one for one in self._behind if one.key != key]
         done = {self._id(one.said) for one in self._applied}
+        if erased_by is not None:
+            done.add(self._id(erased_by))
         for one in sorted((one for one in waiting if one.envelope), key=lambda one: one.said.seq):
             place = self._id(one.said)
             if one.said.seq > self._seq(one.said) and place not in done:
@@ -264,7 +270,7 @@ class Inbox:
 
     def _apply(self, one: Arrived, envelope: Envelope) -> Iterator[Arrived]:
         self._take_out(envelope)
-        self._seqs[self._of(envelope)] = envelope.seq
+        self._seqs[self._of(envelope)] = max(self._seq(envelope), envelope.seq)
         self._applied.append(one)
         self._applied_now[self._id(envelope)] = envelope.event_id
         self._count(one, "ok")

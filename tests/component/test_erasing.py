@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,12 +15,16 @@ from sqlalchemy import create_engine, text
 from contracts.event import Event
 from contracts.intake import ClientDischarged, ClientErased
 from contracts.notifications import MentorProfile, MentorProfileGiven
+from contracts.parking import KeyParked
 from contracts.topics import TOPICS
 from messaging import holding, parking, releasing
-from messaging.broker import Outgoing
+from messaging.broker import Outgoing, Written
 from messaging.fuse import Fuse
+from messaging.memory import MemoryBroker, MemoryWriter
+from messaging.relay import Relay
 from messaging.sealing import Keyring
 from messaging.shredding import Shredding
+from messaging.unavailable import Unavailable
 from messaging.work import Participant, Work
 from services.matching.coordinating import erase_mentor
 from services.matching.mentors import profile_given
@@ -311,6 +315,104 @@ def test_an_erasure_that_fails_waits_behind_what_is_parked_already(
     center.settle()
     assert [] == parking.listed(mended)
     assert {"record"} == _left(center, client)
+
+
+def test_an_erasure_that_has_failed_and_comes_again_is_applied(center: House) -> None:
+    """It is among what waits for whoever it erases."""
+    mended = center.matching
+
+    def fails(event: Event, work: Work) -> Iterable[Event]:
+        raise KeyError("mended later")
+
+    def work_with(participant: Participant) -> None:
+        center.matching = center.participants["matching"] = participant
+        center.restart("matching")
+
+    client = _client_of(center, center.register(facility="south"))
+    work_with(replace(mended, on={**mended.on, ClientErased: [fails]}))
+    _erase(center, client)
+    center.settle()
+    assert [client] == [one.key for one in parking.listed(mended)]
+    work_with(mended)
+
+    _say_again(center, client)
+    center.settle()
+
+    assert [] == parking.listed(mended)
+    _assert_erased(center, client)
+
+
+def _say_again(center: House, client: UUID) -> None:
+    """The broker is given what intake has said of an erasure once more."""
+    topic, name = TOPICS["intake"].name, ("ce_type", b"ClientErased")
+    for number in range(center.broker.partitions):
+        for record in list(center.broker.log((topic, number))):
+            if record.key == str(client).encode() and name in record.headers:
+                again = Outgoing(
+                    topic=topic, key=record.key, value=record.value or b"", headers=record.headers
+                )
+                center.broker.writer().send([again])
+
+
+@pytest.mark.parametrize("way", ["not taken at first", "lost by a cut"])
+def test_an_erasure_that_comes_behind_what_was_said_after_it_is_applied(
+    center: House, way: str
+) -> None:
+    """What intake could not handle of them, it says a moment later; and that may come first."""
+    client = _client_of(center, center.register(facility="south"))
+    center.loops()["intake relay"].close()
+    relay = Relay("intake", center.intake.engine, _NotTaken(center.broker))
+    told = KeyParked(
+        subject_id=client,
+        service="intake",
+        handler="AssignmentEnded",
+        error="KeyError",
+        parked_at=center.clock.now(),
+    )
+
+    _erase(center, client)
+    if way == "lost by a cut":
+        relay.step()
+        query = "SELECT published_partition FROM outbox WHERE type = 'ClientErased'"
+        center.broker.cut(TOPICS["intake"].name, center.rows("intake", query)[0][0], 1)
+    center.intake.transact(lambda work: [told])
+    if way == "not taken at first":
+        relay = Relay("intake", center.intake.engine, _NotTaken(center.broker, first=1))
+        with pytest.raises(Unavailable):
+            relay.step()
+    relay.step()
+    relay.close()
+    center.settle()
+
+    _assert_erased(center, client)
+
+
+class _NotTaken(MemoryWriter):
+    """A broker that does not take the first records that it is given, and all others."""
+
+    def __init__(self, broker: MemoryBroker, first: int = 0) -> None:
+        super().__init__(broker)
+        self._first = first
+
+    def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
+        refused, self._first = records[: self._first], 0
+        return [
+            *[Unavailable("not taken") for _ in refused],
+            *super().send(records[len(refused) :]),
+        ]
+
+
+def _assert_erased(center: House, client: UUID) -> None:
+    """Whatever else was said of them, both others have applied it."""
+    mine = {"id": client}
+    [ended] = center.rows("matching", "SELECT state, end_reason FROM assignment")
+    query = "SELECT state, mobile_token FROM person WHERE id = :id"
+    [person] = center.rows("notifications", query, **mine)
+    assert (("ended", "erased"), ("erased", None)) == (tuple(ended), tuple(person))
+    query = "SELECT count(*) FROM inbox WHERE key = :id AND type = 'ClientErased'"
+    assert [1, 1] == [
+        center.rows(service, query, **mine)[0][0] for service in ("matching", "notifications")
+    ]
 
 
 def test_who_is_no_client_is_not_erased(center: House) -> None:
