@@ -37,11 +37,9 @@ def apply_all(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> None
                 inbox.let_go.remove(arrived.key)
                 parking.tell_released(work, arrived.key, closed=True, by=None, because=ERASED)
         except Unreadable as error:
-            failure = Failure(handler="reading", error=str(error))
-            raise HandlerFailed(arrived.key, failure) from error
+            raise _at_fault(arrived, "reading", str(error)) from error
         except Conflict as error:
-            failure = Failure(handler="reading", error="Conflict")
-            raise HandlerFailed(arrived.key, failure) from error
+            raise _at_fault(arrived, "reading", "Conflict") from error
     # Whoever decides what is done next, in this work too, looks at what waits.
     inbox.flush_early()
 
@@ -62,10 +60,12 @@ def _park_early(work: Work, inbox: Inbox, failing: Mapping[UUID, Failure]) -> No
 
 
 def fails(one: Arrived, failing: Mapping[UUID, Failure]) -> bool:
-    """Whether it is this event for which its key is parked, as far as its type tells."""
+    """Whether it is this event for which its key is parked, by its type where no id is known."""
     failure = failing.get(one.key)
     if failure is None:
         return False
+    if failure.event_id is not None:
+        return one.envelope is not None and one.envelope.event_id == failure.event_id
     if one.problem is not None:
         return failure.handler == "reading"
     return one.envelope is not None and one.envelope.type == failure.handler
@@ -75,7 +75,7 @@ def react(work: Work, ready: Arrived) -> None:
     """Let the handlers say what follows; raises ``HandlerFailed`` with the key at fault."""
     if ready.problem is not None:
         # It could be read when it came, and waited; what came here to be applied is refused sooner.
-        raise HandlerFailed(ready.key, Failure(handler="reading", error=ready.problem))
+        raise _at_fault(ready, "reading", ready.problem)
     if ready.event is None or ready.envelope is None:
         return
     work.traceparent = ready.envelope.traceparent or work.traceparent
@@ -85,7 +85,12 @@ def react(work: Work, ready: Arrived) -> None:
     except Exception as error:
         if is_away(error) or is_lost_race(error):
             raise
-        raise HandlerFailed(ready.key, parking.caused_by(ready.envelope.type, error)) from error
+        raise _at_fault(ready, ready.envelope.type, type(error).__name__) from error
+
+
+def _at_fault(one: Arrived, handler: str, error: str) -> HandlerFailed:
+    event_id = None if one.envelope is None else one.envelope.event_id
+    return HandlerFailed(one.key, Failure(handler=handler, error=error, event_id=event_id))
 
 
 def _park(work: Work, inbox: Inbox, arrived: Arrived, failure: Failure) -> None:

@@ -8,7 +8,7 @@ travelled, and applied as soon as what it waits for has come.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -35,6 +35,7 @@ from messaging import metrics
 from messaging.arrived import Arrived, need_keys, opened, read
 from messaging.broker import Record, record_from_json, record_to_json
 from messaging.rows import among_given, ask_together, insert_many, update_many, upsert_many
+from messaging.sealing import KeyAbsent, NotOurs
 from messaging.tables import CURSOR, EARLY, INBOX, PARKED_EVENT, PARKED_KEY
 
 if TYPE_CHECKING:
@@ -58,8 +59,17 @@ class Failure:
 
     handler: str
     error: str
+    #: The event that could not be handled, where it is known.
+    event_id: UUID | None = None
+
+    @property
+    def is_of_the_record(self) -> bool:
+        """Whether a record is wrong in itself, which is no sign that something is wrong here."""
+        return self.handler == "reading" and self.error not in _OF_KEYS
 
 
+#: What comes of keys that are not there, or of other ones: it may be so for everybody.
+_OF_KEYS = {error.__name__ for error in (KeyAbsent, NotOurs)}
 _Place = tuple[str, int, UUID]
 
 
@@ -132,8 +142,7 @@ class Inbox:
         True when the key was not parked before.
         """
         conn, now = self._work.conn, self._work.now
-        row = {"key": one.key, "parked_at": now, "attempts": 1}
-        row |= {"handler": failure.handler, "error": failure.error}
+        row = {"key": one.key, "parked_at": now, "attempts": 1, **asdict(failure)}
         # One that is there is locked, as it is when it is seen: nobody lets it go meanwhile.
         mine = upsert(PARKED_KEY).values(row)
         locked = mine.on_conflict_do_update(
@@ -150,17 +159,23 @@ class Inbox:
         """Whether a handler has taken anything: what none asks for says nothing about them."""
         return any(one.event is not None for one in self._applied)
 
-    def give_up(self, one: Arrived) -> None:
+    def give_up(self, is_at_fault: Callable[[Arrived], bool]) -> None:
         """Let a record count as applied, unread, once its turn comes; only what follows is handled.
 
-        One that has no turn, because nobody can read whose it is or another has its place, is left
-        out.
+        Where none that waits is known to be at fault, it is the first. One that has no turn,
+        because nobody can read whose it is or another has its place, is left out.
         """
-        place = self.arrived.index(one)
-        if one.envelope is None or self._is_taken(one.envelope):
-            del self.arrived[place]
-        else:
-            self.arrived[place] = replace(one, event=None, problem=None)
+        found = next((n for n, one in enumerate(self.arrived) if is_at_fault(one)), None)
+        early = next((at for at, one in self._early.items() if is_at_fault(one)), None)
+        if found is None and early is not None:
+            self._early[early] = replace(self._early[early], event=None, problem=None)
+        elif self.arrived:
+            place = found or 0
+            one = self.arrived[place]
+            if one.envelope is None or self._is_taken(one.envelope):
+                del self.arrived[place]
+            else:
+                self.arrived[place] = replace(one, event=None, problem=None)
 
     def _is_taken(self, envelope: Envelope) -> bool:
         kept = self._early.get(self._id(envelope))

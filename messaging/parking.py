@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -52,6 +52,7 @@ class Parked:
     error: str
     attempts: int
     events: int
+    event_id: UUID | None
 
     @property
     def seen(self) -> str:
@@ -125,8 +126,7 @@ def set_aside(work: Work, key: UUID, failure: Failure, *, anew: bool = False) ->
 
     Unless it is done ``anew``: whoever was told of the earlier time may have heard of its end.
     """
-    row = {"key": key, "parked_at": work.now, "attempts": 1}
-    row |= {"handler": failure.handler, "error": failure.error}
+    row = {"key": key, "parked_at": work.now, "attempts": 1, **asdict(failure)}
     mine = insert(PARKED_KEY).values(row)
     if anew:
         mine = mine.on_conflict_do_update(index_elements=[PARKED_KEY.c.key], set_=row)

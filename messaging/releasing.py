@@ -109,8 +109,10 @@ def replay(
         raise
     except Exception as error:
         failure, now = parking.failure_of(error), participant.now()
-        # Which record could not be written is not known: the one at fault is still the one it was.
-        found = {} if failure.handler == "writing" else {"handler": failure.handler}
+        # Which record could not be written is not known, and of another key none is at fault here:
+        # it is still the one it was.
+        is_known = isinstance(error, HandlerFailed) and error.key == key
+        found = {"handler": failure.handler, "event_id": failure.event_id} if is_known else {}
         with participant.engine.begin() as conn:
             conn.execute(
                 update(PARKED_KEY)
@@ -151,11 +153,9 @@ def close(
             return ()
         log.warning("a parked key is closed by a person", extra={"handler": row.handler})
         inbox = _unparked(work, key)
-        if parking.is_of_record(row) and inbox.arrived:
-            cause = {key: Failure(handler=row.handler, error=row.error)}
-            inbox.give_up(
-                next((o for o in inbox.arrived if applying.fails(o, cause)), inbox.arrived[0])
-            )
+        if parking.is_of_record(row):
+            cause = Failure(handler=row.handler, error=row.error, event_id=row.event_id)
+            inbox.give_up(lambda one: applying.fails(one, {key: cause}))
         _apply_freed(work, inbox, key, failing)
         parking.tell_released(work, key, closed=True, by=by, because=because)
         closed = True
@@ -209,8 +209,7 @@ def apply_ready(participant: Participant, keys: Sequence[UUID], fuse: Fuse) -> i
         key = cause.key if isinstance(cause, HandlerFailed) else keys[0]
         if key in failing:
             raise cause
-        # What cannot be read is no sign that something is wrong with this service.
-        if failure.handler != "reading":
+        if not failure.is_of_the_record:
             fuse.failed(key)
         failing[key] = failure
 

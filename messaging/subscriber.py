@@ -185,8 +185,7 @@ class Subscriber:
         if key in failing:
             # Parking it failed as well: nothing more can be done for it without losing it.
             raise cause
-        # A record that cannot be read is no sign that something is wrong with this service.
-        if failure.handler != "reading":
+        if not failure.is_of_the_record:
             self._fuse.failed(key)
         log.warning("an event cannot be handled", exc_info=cause)
         self._take(records, {**failing, key: failure})

@@ -123,7 +123,8 @@ EARLY = Table(
     Index("early_key", "key"),
 )
 
-#: Subjects whose events wait in this service because one of them could not be handled.
+#: Subjects whose events wait in this service because one of them, ``event_id`` where it is known,
+#: could not be handled.
 PARKED_KEY = Table(
     "parked_key",
     METADATA,
@@ -132,6 +133,7 @@ PARKED_KEY = Table(
     Column("handler", Text, nullable=False),
     Column("error", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("event_id", Uuid),
 )
 
 #: The parked event and those that queue behind it, in the order in which they came.

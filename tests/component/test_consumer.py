@@ -25,6 +25,7 @@ from messaging.timer_loop import TimerLoop
 from messaging.timers import Timer
 from messaging.work import Work
 from tests.component.test_measuring import Told
+from tests.component.test_unopened import lose_keys
 from tests.house import House
 
 TOPIC = TOPICS["intake"].name
@@ -89,6 +90,29 @@ def test_when_everything_fails_it_stops_and_goes_on_by_itself_once_something_suc
     assert (10, True) == (len(_parked(center)), consumer._fuse.is_blown)
 
     consumer._participant = good
+    while consumer.step():
+        pass
+
+    assert (10, False) == (len(_parked(center)), consumer._fuse.is_blown)
+    assert 5 == center.rows("matching", "SELECT count(*) FROM client")[0][0]
+
+
+def test_when_no_key_opens_it_stops_and_goes_on_by_itself_once_one_does(center: House) -> None:
+    """A service may be given another database of keys, or one from before."""
+    consumer = _consumer(center)
+    for number in range(15):
+        center.register_only(
+            record_number=f"R-{number}", mobile=None, email=f"{number}@example.org"
+        )
+    clients = [row.client_id for row in center.rows("intake", "SELECT client_id FROM discharge")]
+    put_back = lose_keys(center, clients, "about")
+    while center.loops()["intake relay"].step():
+        pass
+    for _ in range(5):
+        _step_until_it_stops(consumer)
+    assert (10, True) == (len(_parked(center)), consumer._fuse.is_blown)
+
+    put_back()
     while consumer.step():
         pass
 

@@ -14,8 +14,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from contracts.envelope import After, Envelope, to_headers
-from contracts.event import Event
+from contracts.event import Event, type_of
+from contracts.notifications import ReplyReceived
 from contracts.topics import TOPICS
+from contracts.wire import written
 from messaging import inbox, parking, releasing, subscriber
 from messaging.arrived import Arrived
 from messaging.broker import Record
@@ -497,6 +499,75 @@ def test_a_replay_that_fails_while_it_is_written_is_counted(
     assert (2, "told", "ValueError") == (left.attempts, left.handler, left.error)
 
 
+class _Fussy:
+    """Intake, whose handler of replies cannot make anything of some meanings."""
+
+    def __init__(self, house: House, *bad: str) -> None:
+        self.bad = set(bad)
+        self.took: list[str] = []
+        self.participant = replace(house.intake, on={ReplyReceived: [self._handle]})
+        self.client = uuid4()
+
+    def _handle(self, event: ReplyReceived, work: Work) -> Iterable[Event]:
+        if event.meaning in self.bad:
+            raise LookupError
+        self.took.append(event.meaning)
+        return ()
+
+    def reads(self, seq: int, meaning: str, *after: After) -> None:
+        """A client's reply comes, as the event of this number."""
+        reply = ReplyReceived(
+            subject_id=self.client,
+            reply_id=uuid4(),
+            sender="client",
+            sender_id=self.client,
+            meaning=meaning,
+            channel="sms",
+            received_at=MORNING,
+        )
+        fact = _fact("notifications", self.client, seq, *after, event=reply)
+        Subscriber(self.participant, _reading([[fact]])).step()
+
+    def replay(self) -> bool:
+        """Whether all goes on now; what was taken in vain is forgotten."""
+        goes_on = releasing.replay(self.participant, self.client, by="ops")
+        self.took = []
+        return goes_on
+
+
+def test_of_two_events_of_one_type_the_one_at_fault_is_given_up(house: House) -> None:
+    fussy = _Fussy(house, "start", "help")
+    for seq, meaning in enumerate(("start", "stop", "help", "yes"), start=1):
+        fussy.reads(seq, meaning)
+    fussy.bad = {"help"}
+    assert not fussy.replay()
+
+    assert releasing.close(fussy.participant, fussy.client, because="not_wanted")
+
+    assert ["start", "stop", "yes"] == fussy.took
+    assert [] == parking.listed(house.intake)
+    assert 4 == _count(house, "inbox")
+
+
+def test_an_early_event_that_fails_once_its_key_goes_on_can_be_given_up(house: House) -> None:
+    """It is not among those that wait behind the parked key."""
+    fussy, mentor = _Fussy(house, "help"), uuid4()
+    fussy.reads(1, "help", _first_of(mentor))
+    _park(house, fussy.client)
+    _read(house, _fact("notifications", mentor, 1))
+    _read(house, _fact("matching", fussy.client, 1))
+    fussy.reads(2, "yes")
+    assert not fussy.replay()
+    [parked] = parking.listed(house.intake)
+    assert ("ReplyReceived", 2) == (parked.handler, parked.events)
+
+    assert releasing.close(fussy.participant, fussy.client, because="not_wanted")
+
+    assert ["yes"] == fussy.took
+    assert ([], 0) == (parking.listed(house.intake), _count(house, "early"))
+    assert 4 == _count(house, "inbox")
+
+
 def test_a_number_that_is_used_twice_sets_the_subject_aside(house: House) -> None:
     client, other = uuid4(), uuid4()
     first, second = _fact("matching", client, 1), _fact("matching", client, 1)
@@ -640,11 +711,11 @@ def _read(house: House, fact: Record) -> None:
     Subscriber(house.intake, _reading([[fact]])).step()
 
 
-def _fact(producer: str, key: UUID, seq: int, *after: After) -> Record:
-    """A fact of a type that intake does not know yet: applied, and nothing follows from it."""
+def _fact(producer: str, key: UUID, seq: int, *after: After, event: Event | None = None) -> Record:
+    """A fact, by itself of a type that intake does not know yet: nothing follows from it."""
     envelope = Envelope(
         event_id=uuid4(),
-        type="SomethingNew",
+        type=type_of(event) if event else "SomethingNew",
         at=MORNING,
         producer=producer,
         epoch=1,
@@ -659,7 +730,7 @@ def _fact(producer: str, key: UUID, seq: int, *after: After) -> Record:
         partition=0,
         offset=0,
         key=str(key).encode(),
-        value=b"{}",
+        value=written(event) if event else b"{}",
         headers=tuple(to_headers(envelope)),
     )
 
