@@ -7,8 +7,9 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, select, text
+from sqlalchemy import Connection, Engine, Row, bindparam, select, text
 
 from contracts.envelope import After, Envelope, to_headers
 from contracts.topics import TOPICS
@@ -23,11 +24,14 @@ from messaging.unavailable import Unavailable
 log = logging.getLogger(__name__)
 
 BATCH = 1000
+#: Longer than any send takes: whoever has asked nothing for so long stands still.
+STANDS_STILL_SECONDS = 60
+_FIRST = UUID(int=0)
 _UNPUBLISHED = (
     select(OUTBOX)
-    .where(OUTBOX.c.published_at.is_(None))
+    .where(OUTBOX.c.published_at.is_(None), OUTBOX.c.key > bindparam("beyond"))
     .order_by(OUTBOX.c.key, OUTBOX.c.epoch, OUTBOX.c.seq)
-    .limit(BATCH)
+    .limit(bindparam("count"))
 )
 
 _MARK = text(
@@ -41,9 +45,12 @@ _MARK = text(
 class Relay:
     """Publishes unpublished rows by (key, epoch, seq), waits for every acknowledgement, then marks.
 
-    It never remembers how far it came: a transaction that commits late would be passed over. The
-    advisory lock is taken on its own session before anything is read, so that a second relay of
-    the same service waits instead of overtaking.
+    It never remembers how far it came: a transaction that commits late would be passed over. But it
+    goes round, so that what a partition does not take keeps back nothing that another would.
+
+    The advisory lock is taken on its own session before anything is read, so that a second relay of
+    the same service waits instead of overtaking. The server ends that session when nothing is heard
+    on it: a process that was stopped would keep the lock for as long as it is.
     """
 
     name = "relay"
@@ -64,26 +71,31 @@ class Relay:
         self._engine = engine
         self._producer = producer
         self._conn: Connection | None = None
+        #: Whose rows were read last in this round.
+        self._beyond = _FIRST
 
     def step(self) -> bool:
         """Publish one batch; True when there may be more."""
         try:
             if self._topic in self._holds.now():
+                self.close()
                 return False
             conn = self._session()
             if conn is None:
                 return False
             self._published.look(conn)
             read_at = time.monotonic()
-            rows = self._unpublished(conn)
+            begins, rows = self._beyond == _FIRST, self._unpublished(conn)
+            ends = len(rows) < BATCH
+            self._beyond = _FIRST if ends else rows[-1].key
             if rows:
                 self._publish(conn, rows)
             else:
                 # Who has nothing to say would not notice that the database is another one.
                 epoch.look(conn)
-            if len(rows) < BATCH and self._beats:
+            if begins and ends and self._beats:
                 self._beat(conn, read_at)
-            return len(rows) == BATCH
+            return not (begins and ends)
         except BaseException:
             self.close()
             raise
@@ -105,6 +117,7 @@ class Relay:
                 return None
             # From here on the lock is held, and is given back whatever happens.
             self._conn = conn
+            conn.execute(text(f"SET idle_session_timeout = '{STANDS_STILL_SECONDS}s'"))
             self._published = Published(self._at)
             epoch.look(conn)
         return self._conn
@@ -112,9 +125,8 @@ class Relay:
     def _at(self, places: Mapping[int, int]) -> Mapping[int, Record | None]:
         return self._producer.at(self._topic, places)
 
-    @staticmethod
-    def _unpublished(conn: Connection) -> Sequence[Row[Any]]:
-        return conn.execute(_UNPUBLISHED).all()
+    def _unpublished(self, conn: Connection) -> Sequence[Row[Any]]:
+        return conn.execute(_UNPUBLISHED, {"beyond": self._beyond, "count": BATCH}).all()
 
     def _publish(self, conn: Connection, rows: Sequence[Row[Any]]) -> None:
         reached("relay.read")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from contracts.envelope import from_headers
 from contracts.parking import KeyReleased
 from contracts.topics import TOPICS
-from messaging.broker import Record
+from messaging import holding, relay
+from messaging.broker import Outgoing, Record, Written
+from messaging.holding import Holds
+from messaging.memory import MemoryBroker, MemoryWriter
 from messaging.relay import Relay
 from messaging.subscriber import Subscriber
-from messaging.unavailable import Unavailable
+from messaging.unavailable import Unavailable, is_away
 from messaging.work import Work, new_traceparent
 from tests.house import MORNING, House
 from tests.running import eventually
@@ -30,9 +36,11 @@ def _say(center: House, key: UUID) -> None:
     center.matching.transact(lambda work: [_said(key)])
 
 
+_UNSAID = "SELECT key FROM outbox WHERE published_at IS NULL"
+
+
 def _unpublished(center: House) -> int:
-    unsaid = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
-    return int(center.rows("matching", unsaid)[0][0])
+    return len(center.rows("matching", _UNSAID))
 
 
 def _in_broker(center: House, key: UUID) -> int:
@@ -109,6 +117,83 @@ def test_one_relay_stands_by_while_another_publishes(center: House) -> None:
     eventually(lambda: second.step() or _in_broker(center, key))
     second.close()
     assert 1 == _in_broker(center, key)
+
+
+def test_a_relay_that_stands_still_gives_its_place_to_another(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped asks nothing, and its connection lives on."""
+    monkeypatch.setattr(relay, "STANDS_STILL_SECONDS", 1)
+    center.settle()
+    center.loops()["matching relay"].close()
+    first, second = (
+        Relay("matching", center.matching.engine, center.broker.writer()) for _ in range(2)
+    )
+    eventually(lambda: first.step() or first._conn is not None)
+    key = uuid4()
+    _say(center, key)
+
+    eventually(lambda: second.step() or _in_broker(center, key))
+
+    with pytest.raises(OperationalError) as gone:
+        first.step()
+    assert is_away(gone.value)
+    first.step()
+    assert 1 == _in_broker(center, key)
+    second.close()
+
+
+def test_a_relay_that_is_held_gives_its_place_back(center: House) -> None:
+    """It would ask nothing on the session that holds it, for as long as it is held."""
+    center.settle()
+    first = center.loops()["matching relay"]
+    first.step()
+    topic, engine = TOPICS["matching"].name, center.matching.engine
+    holding.hold(engine, topic, by="ops", because="a trial", now=center.clock.now())
+    first._holds = Holds(engine)
+
+    first.step()
+
+    assert first._conn is None
+
+
+class _OneTakesNothing(MemoryWriter):
+    """A broker of which one partition takes nothing."""
+
+    def send(self, records: Sequence[Outgoing]) -> list[Written | Exception]:
+        return [
+            self._broker.append(one) if _place(self._broker, one.key) else Unavailable("no leader")
+            for one in records
+        ]
+
+
+def _place(broker: MemoryBroker, key: bytes | None) -> int:
+    return zlib.crc32(key or b"") % broker.partitions
+
+
+def test_a_partition_that_takes_nothing_keeps_nothing_back_from_the_others(
+    center: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "BATCH", 10)
+    center.settle()
+    center.loops()["matching relay"].close()
+    keys = [uuid4() for _ in range(400)]
+    for key in keys:
+        _say(center, key)
+    dead = {key for key in keys if not _place(center.broker, str(key).encode())}
+    assert len(dead) > 10
+
+    stuck = Relay("matching", center.matching.engine, _OneTakesNothing(center.broker))
+    for _ in range(50):
+        with suppress(Unavailable):
+            stuck.step()
+
+    left = {row.key for row in center.rows("matching", _UNSAID)}
+    assert dead == left
+    mended = Relay("matching", center.matching.engine, center.broker.writer())
+    stuck.close()
+    eventually(lambda: mended.step() or not _unpublished(center))
+    mended.close()
 
 
 class Stale:

@@ -77,9 +77,11 @@ MUTANTS = (
         name="the relay goes on after the last id it has seen",
         breaks="G4",
         file="messaging/relay.py",
-        line="        return conn.execute(_UNPUBLISHED).all()",
+        line='        return conn.execute(_UNPUBLISHED, {"beyond": self._beyond, "count": BATCH})'
+        ".all()",
         bug="        last = conn.engine.__dict__.setdefault('last', ['']); rows = [r for r in"
-        " conn.execute(_UNPUBLISHED).all() if str(r.event_id) > last[0]]; last[0] ="
+        " conn.execute(_UNPUBLISHED, {'beyond': self._beyond, 'count': BATCH}).all() if"
+        " str(r.event_id) > last[0]]; last[0] ="
         " max([last[0], *(str(r.event_id) for r in rows)]); return rows",
         tests="tests/component/test_relay.py",
     ),
