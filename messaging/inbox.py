@@ -182,6 +182,16 @@ class Inbox:
         is_other = kept is not None and kept.said.event_id != envelope.event_id
         return is_other or self._was_applied(envelope)
 
+    def begin_with_an_erasure(self) -> None:
+        """Let an erasure that waits go first: what waits before it would keep it waiting for good.
+
+        It lets go of that, as it does where it is applied when it comes.
+        """
+        erasing = (n for n, one in enumerate(self.arrived) if one.event and one.event.erases)
+        first = next(erasing, 0)
+        self._behind += self.arrived[:first]
+        del self.arrived[:first]
+
     def forget(self, key: UUID, erased_by: Envelope | None = None) -> None:
         """Whoever is erased waits no longer: all that waits counts as applied, unhandled.
 
@@ -210,19 +220,26 @@ class Inbox:
         self._parked.discard(key)
 
     def release(self, key: UUID) -> Iterator[Arrived]:
-        """Apply the early events that waited for this key and need to wait no longer."""
-        for waiting in self._released_by(key):
-            said = waiting.said
-            if self._id(said) not in self._early:
-                continue
-            still = self._waits_for(said)
-            if self._was_applied(said):
-                self._take_out(said)
-            elif still is not None:
-                # What it waited for has come, and something else has not: remember that one.
-                self._keep(waiting, said, still)
-            else:
-                yield from self._apply(waiting, said)
+        """Apply the early events that waited for this key and need to wait no longer.
+
+        And those that waited for what these are about, however long the chain is.
+        """
+        keys = {key}
+        while keys:
+            for waiting in self._released_by(keys.pop()):
+                said = waiting.said
+                if self._id(said) not in self._early:
+                    continue
+                still = self._waits_for(said)
+                if self._was_applied(said):
+                    self._take_out(said)
+                elif still is not None:
+                    # What it waited for has come, and something else has not: remember that one.
+                    self._keep(waiting, said, still)
+                else:
+                    self._count_as_applied(waiting, said)
+                    yield waiting
+                    keys.add(said.key)
 
     def ready(self) -> Iterator[Arrived]:
         """Apply the early events of the freed keys that wait for nothing any more.
@@ -284,13 +301,16 @@ class Inbox:
         insert_many(conn, PARKED_EVENT, behind)
 
     def _apply(self, one: Arrived, envelope: Envelope) -> Iterator[Arrived]:
+        self._count_as_applied(one, envelope)
+        yield one
+        yield from self.release(envelope.key)
+
+    def _count_as_applied(self, one: Arrived, envelope: Envelope) -> None:
         self._take_out(envelope)
         self._seqs[self._of(envelope)] = max(self._seq(envelope), envelope.seq)
         self._applied.append(one)
         self._applied_now[self._id(envelope)] = envelope.event_id
         self._count(one, "ok")
-        yield one
-        yield from self.release(envelope.key)
 
     def _take_out(self, envelope: Envelope) -> None:
         """It is early no longer, if it was."""

@@ -89,11 +89,14 @@ def replay(
     """Apply everything that waits for this key, in order, in one transaction.
 
     False when it failed again: nothing was changed but the count of attempts. A key that somebody
-    else has released meanwhile is left as it is. Raises ``TriedEnough`` for one that was replayed
-    ``REPLAYS`` times in vain, unless it is to be tried ``once_more`` all the same.
+    else has released or parked anew meanwhile is left as it is. Raises ``TriedEnough`` for one that
+    was replayed ``REPLAYS`` times in vain, unless it is to be tried ``once_more`` all the same.
     """
 
+    row: Any = None
+
     def again(work: Work, failing: Mapping[UUID, Failure]) -> Sequence[Event]:
+        nonlocal row
         row = _locked(work, key)
         if row is None:
             return ()
@@ -113,12 +116,15 @@ def replay(
         # it is still the one it was.
         is_known = isinstance(error, HandlerFailed) and error.key == key
         found = {"handler": failure.handler, "event_id": failure.event_id} if is_known else {}
+        mine = (
+            update(PARKED_KEY)
+            .where(PARKED_KEY.c.key == key)
+            .where(PARKED_KEY.c.parked_at == row.parked_at, PARKED_KEY.c.attempts == row.attempts)
+            .values(attempts=PARKED_KEY.c.attempts + 1, error=failure.error, **found)
+        )
         with participant.engine.begin() as conn:
-            conn.execute(
-                update(PARKED_KEY)
-                .where(PARKED_KEY.c.key == key)
-                .values(attempts=PARKED_KEY.c.attempts + 1, error=failure.error, **found)
-            )
+            if not conn.execute(mine).rowcount:
+                return False
             audit.note(
                 conn, now, by, "replayed in vain", key, handler=failure.handler, error=failure.error
             )
@@ -260,6 +266,7 @@ def _transact(
 
 def _apply_freed(work: Work, inbox: Inbox, key: UUID, failing: Mapping[UUID, Failure]) -> None:
     """Apply what waited behind the parked event, and what became ready while the key was parked."""
+    inbox.begin_with_an_erasure()
     applying.apply_all(work, inbox, failing)
     for ready in inbox.release(key):
         applying.react(work, ready)

@@ -163,7 +163,14 @@ class Work:
     def shred(self, *keys: UUID) -> None:
         """Destroy all keys of these for good, once this work is committed."""
         shredding.record(self.conn, keys, self.now)
-        self.afterwards.append(partial(self.participant.keyring.destroy, keys))
+        self.afterwards.append(partial(self._destroy, keys))
+
+    def _destroy(self, keys: Iterable[UUID]) -> None:
+        try:
+            self.participant.keyring.destroy(keys)
+        except Exception:
+            # It is in the ledger, which is gone through again; the work itself has not failed.
+            log.warning("keys could not be destroyed yet", exc_info=True)
 
     def follow_up(self) -> None:
         """Do what was to be done afterwards; called when this work is committed."""

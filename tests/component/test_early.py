@@ -107,6 +107,21 @@ def test_what_waits_for_what_waits_is_freed_with_it(house: House) -> None:
     assert 3 == _count(house, "inbox")
 
 
+def test_what_waits_is_freed_however_much_of_it_there_is(house: House) -> None:
+    """As behind a topic that was held, or where a history is read anew."""
+    client, mentor = uuid4(), uuid4()
+    first = _fact("matching", client, 1, _first_of(mentor))
+    chain = [first, *(_fact("matching", client, seq) for seq in range(2, 601))]
+    Subscriber(house.intake, _reading([list(chain)])).step()
+    for fact in chain:
+        _read(house, _again(fact))
+    assert 600 == _count(house, "early")
+
+    _read(house, _fact("notifications", mentor, 1))
+
+    assert (0, 601) == (_count(house, "early"), _count(house, "inbox"))
+
+
 def test_what_came_early_while_its_key_was_parked_is_applied_with_its_release(house: House) -> None:
     client, mentor = uuid4(), uuid4()
     early = _fact("matching", client, 1, _first_of(mentor))
@@ -566,6 +581,34 @@ def test_an_early_event_that_fails_once_its_key_goes_on_can_be_given_up(house: H
     assert ["yes"] == fussy.took
     assert ([], 0) == (parking.listed(house.intake), _count(house, "early"))
     assert 4 == _count(house, "inbox")
+
+
+def test_a_replay_in_vain_says_nothing_of_what_is_parked_anew_meanwhile(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = uuid4()
+    _park(house, client)
+
+    def fails(inbox: Inbox) -> None:
+        raise ValueError
+
+    def tells(error: Exception) -> Failure:
+        """Between the replay and what is written of it, another lets the key go, and it fails."""
+        with monkeypatch.context() as mended:
+            mended.setattr(Inbox, "flush", flush)
+            assert releasing.close(house.intake, client, because="not_ours")
+        house.clock.move(seconds=1)
+        _park(house, client)
+        return Failure(handler="writing", error="ValueError")
+
+    flush = Inbox.flush
+    monkeypatch.setattr(Inbox, "flush", fails)
+    monkeypatch.setattr(parking, "failure_of", tells)
+
+    assert not releasing.replay(house.intake, client)
+
+    [left] = parking.listed(house.intake)
+    assert (1, "told", "LookupError") == (left.attempts, left.handler, left.error)
 
 
 def test_a_number_that_is_used_twice_sets_the_subject_aside(house: House) -> None:

@@ -317,6 +317,32 @@ def test_an_erasure_that_fails_waits_behind_what_is_parked_already(
     assert {"record"} == _left(center, client)
 
 
+def test_an_erasure_that_has_failed_goes_before_what_can_never_be_read(center: House) -> None:
+    mended = center.matching
+
+    def fails(event: Event, work: Work) -> Iterable[Event]:
+        raise KeyError("mended later")
+
+    def work_with(participant: Participant) -> None:
+        center.matching = center.participants["matching"] = participant
+        center.restart("matching")
+
+    client = _client_of(center, center.register(facility="south"))
+    _park(center, "matching", client)
+    work_with(replace(mended, on={**mended.on, ClientErased: [fails]}))
+    _erase(center, client)
+    center.settle()
+    assert not releasing.replay(center.matching, client, by="ops")
+    work_with(mended)
+
+    assert {"AssignmentEnded": 1} == releasing.rehearse(mended, client).says
+    assert releasing.replay(mended, client, by="ops")
+    center.settle()
+
+    assert [] == parking.listed(mended)
+    _assert_erased(center, client)
+
+
 def test_an_erasure_that_has_failed_and_comes_again_is_applied(center: House) -> None:
     """It is among what waits for whoever it erases."""
     mended = center.matching
@@ -424,11 +450,11 @@ def test_keys_that_a_process_did_not_destroy_any_more_are_destroyed(
 ) -> None:
     client = _client_of(center, center.register(facility="south"))
 
-    def dies(keyring: Keyring, persons: Iterable[UUID]) -> int:
+    def away(keyring: Keyring, persons: Iterable[UUID]) -> int:
         raise ConnectionError
 
-    with monkeypatch.context() as patched, pytest.raises(ConnectionError):
-        patched.setattr(Keyring, "destroy", dies)
+    with monkeypatch.context() as patched:
+        patched.setattr(Keyring, "destroy", away)
         _erase(center, client)
     assert {"identity", "about", "contact", "record"} == _left(center, client)
 

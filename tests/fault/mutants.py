@@ -246,7 +246,7 @@ MUTANTS = (
         name="whoever is erased keeps their keys",
         breaks="G7",
         file="messaging/work.py",
-        line="        self.afterwards.append(partial(self.participant.keyring.destroy, keys))",
+        line="        self.afterwards.append(partial(self._destroy, keys))",
         bug="        pass",
         tests="tests/component/test_erasing.py",
     ),
