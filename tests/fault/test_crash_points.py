@@ -47,6 +47,8 @@ ACTIONS = os.environ.get("WARM_HANDOFF_ACTIONS", "kill").split(",")
 TIMES = int(os.environ.get("WARM_HANDOFF_TIMES", "1"))
 #: The broker gives away what a dead worker read after so many seconds, its least.
 DEAD_AFTER = "1"
+#: Whoever hangs says later what brings the next to its point, and that one may hang before it does.
+PASSED_WITHIN = 25 + 2 * HANG_SECONDS
 UNCONFIRMED = "SELECT count(*) FROM message WHERE state = 'unconfirmed'"
 
 _OF_ALL = (
@@ -116,7 +118,7 @@ class Trials:
 
         def come_to_harm(service: str) -> None:
             try:
-                eventually(lambda: self._has_passed(service, seen[service]), seconds=25)
+                eventually(lambda: self._has_passed(service, seen[service]), seconds=PASSED_WITHIN)
             except AssertionError:
                 self.missed.append(f"{service} {points[service]} {action}")
                 return
