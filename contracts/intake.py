@@ -159,8 +159,12 @@ class OutreachStopped(Event, says="intake", key="client_id"):
 
 @dataclass(frozen=True, kw_only=True)
 class ContactDetailsChanged(Event, says="intake", key="client_id"):
-    """A client is reached or called differently from now on."""
+    """A client is reached or called differently from now on, before they are discharged or after.
+
+    ``facility_id`` is absent from what an earlier version said.
+    """
 
     client_id: UUID
     contact: Annotated[ContactDetails | Sealed | Destroyed, Seal("contact", ContactDetails)]
     changed_at: datetime
+    facility_id: UUID | None = None

@@ -148,6 +148,7 @@ def _add_contact(pages: Blueprint, desk: Desk) -> None:
                 deleted=gone,
                 keeping=kept,
                 seen=lambda known, _, agreed: saw in ("", _mark(desk, known, agreed)),
+                of=id_in(discharge_id),
             )
         except entry_form.NOT_TAKEN as error:
             wrong = entry_form.errors_of(error)
@@ -196,7 +197,7 @@ def _add_endings(pages: Blueprint, desk: Desk) -> None:
     @needs_role(*STAFF)
     def stop(discharge_id: str) -> Response:
         facility, person, _ = _client(desk, discharge_id)
-        desk.stop_outreach(facility, person.record_number)
+        desk.stop_outreach(facility, person.record_number, of=id_in(discharge_id))
         return see(f"/discharges/{discharge_id}")
 
 

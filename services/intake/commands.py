@@ -82,6 +82,9 @@ UNOPENED = (
 #: Why a discharge is closed whose client has left once more.
 OVERTAKEN = "a later discharge"
 
+#: What of a person matching looks at.
+_MATCHED_BY = ("language", "time_zone", "wants_gender", "wants_age_band")
+
 #: Whether a form was made from what is known now: of the client, of each discharge, and agreed.
 Seen = Callable[[Person, Mapping[UUID, Details], Collection[str]], bool]
 
@@ -125,6 +128,7 @@ class Desk:
         deleted: tuple[str, ...] = (),
         unusable: tuple[str, ...] = (),
         seen: Seen | None = None,
+        of: UUID | None = None,
     ) -> Accepted:
         """Store a discharge, new or updated, and let support begin when nothing holds it.
 
@@ -132,7 +136,8 @@ class Desk:
         gets the same answer again, and ``answer`` is kept beside it. ``deleted`` names what a feed
         says is no longer known, and ``unusable`` the fields that it filled with what cannot be, for
         the story to tell. Raises ``Refused`` when the key came with something else, or what was
-        ``seen`` has changed.
+        ``seen`` has changed, and ``NoSuchThing`` when the client is no longer that ``of`` this
+        discharge, who was erased.
         """
         accepted: list[Accepted] = []
 
@@ -143,7 +148,7 @@ class Desk:
                 if before is not None:
                     accepted.append(_again(before, answer_key[1]))
                     return
-            visit = _Visit(work, self.tokens, facility, seen)
+            visit = _Visit(work, self.tokens, facility, seen, of)
             yield from visit.register(body, deleted, unusable)
             accepted.append(visit.accepted())
             if answer_key is not None:
@@ -173,21 +178,24 @@ class Desk:
         deleted: tuple[str, ...] = (),
         keeping: frozenset[str] = frozenset(),
         seen: Seen | None = None,
+        of: UUID | None = None,
     ) -> UUID:
         """Note how a client is reached and all that they agree to, before they leave or after.
 
-        ``keeping`` names the channels whose consent stays as it was given. Raises ``Refused`` when
-        what was ``seen`` has changed.
+        ``keeping`` names the channels whose consent stays as it was given. Raises as ``register``.
         """
         given = _deleted(deleted, Person) | _given(contact, Person)
         number = contact.record_number
-        return self._learn(facility, number, given, consents.consents, keeping=keeping, seen=seen)
+        agreed = consents.consents
+        return self._learn(facility, number, given, agreed, keeping=keeping, seen=seen, of=of)
 
-    def stop_outreach(self, facility: Facility, record_number: str) -> None:
+    def stop_outreach(
+        self, facility: Facility, record_number: str, *, of: UUID | None = None
+    ) -> None:
         """A client wants no more automated messages; the mentor and the consents stay."""
 
         def command(work: Work) -> Iterable[Event]:
-            visit = _Visit(work, self.tokens, facility)
+            visit = _Visit(work, self.tokens, facility, of=of)
             visit.know(record_number, {})
             return (visit.reached_no_more(),)
 
@@ -289,16 +297,17 @@ class Desk:
         *,
         keeping: frozenset[str] = frozenset(),
         seen: Seen | None = None,
+        of: UUID | None = None,
     ) -> UUID:
         known: list[UUID] = []
 
         def command(work: Work) -> Iterator[Event]:
-            visit = _Visit(work, self.tokens, facility, seen)
+            visit = _Visit(work, self.tokens, facility, seen, of)
             changed = visit.know(record_number, given)
             known.append(visit.client_id)
             if consents is not None:
                 yield from visit.agree(consents, replacing=True, keeping=keeping)
-            yield from visit.judge_others()
+            yield from visit.judge_others(changed=visit.is_matched_otherwise)
             if given and changed:
                 yield visit.reached_otherwise()
 
@@ -328,14 +337,19 @@ class _Visit:
         tokens: SearchTokens,
         facility: Facility,
         seen: Seen | None = None,
+        of: UUID | None = None,
     ) -> None:
+        """``of``: the discharge of which a form speaks, so that its client is who is known."""
         self._work = work
         self._seen = seen
+        self._of = of
         self._tokens = tokens
         self._facility = facility
         self._client_id = uuid4()
         self._person = Person(record_number="")
         self._died = False
+        #: Whether what they are matched by is another now.
+        self.is_matched_otherwise = False
         self._discharge_id: UUID | None = None
         self._details: dict[UUID, Details] = {}
         self._agreed: dict[str, Agreement] = {}
@@ -351,6 +365,11 @@ class _Visit:
         self._refuse_hours(given.get("safe_hours"))
         token = self._tokens.token("record", str(self._facility.id), number)
         known = store.lock_client(work, self._facility.id, token)
+        if self._of is not None:
+            # Whoever was erased meanwhile must not come back by a form that was made before.
+            theirs = store.client_of_discharge(work.conn, self._facility.id, self._of)
+            if known is None or known.id != theirs:
+                raise NoSuchThing("id")
         if known is None:
             work.keys.make(self._client_id)
             self._person = updated(Person(record_number=number), dict(given))
@@ -369,6 +388,9 @@ class _Visit:
                 "seen", "Somebody has changed this meanwhile. Look at it, and save again."
             )
         self._person = updated(known.person, dict(given))
+        self.is_matched_otherwise = any(
+            getattr(self._person, name) != getattr(known.person, name) for name in _MATCHED_BY
+        )
         if self._person != known.person:
             store.update_client(work, self._client_id, self._person)
             store.find_no_more(work, self._client_id)
@@ -481,7 +503,10 @@ class _Visit:
         work = self._work
         work.store.step(self._client_id, None, "contact_changed")
         return ContactDetailsChanged(
-            client_id=self._client_id, contact=self.contact(()), changed_at=work.now
+            client_id=self._client_id,
+            contact=self.contact(()),
+            changed_at=work.now,
+            facility_id=self._facility.id,
         )
 
     def reached_no_more(self) -> OutreachStopped:

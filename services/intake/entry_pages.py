@@ -143,6 +143,7 @@ def _add_correction(pages: Blueprint, desk: Desk) -> None:
                 caller=by,
                 deleted=gone,
                 seen=lambda known, of, _: saw in ("", _mark(desk, known, of[mine])),
+                of=mine,
             )
         except entry_form.NOT_TAKEN as error:
             wrong = entry_form.errors_of(error)

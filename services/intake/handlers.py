@@ -40,7 +40,7 @@ from messaging.sealing import to_json
 from messaging.timers import Timer
 from messaging.work import Work
 from services.intake import metrics
-from services.intake.store import Discharge, close, forget_mentor, name_mentor
+from services.intake.store import Discharge, close, forget_mentor, home_of, name_mentor
 
 #: A coordinator is asked to look when nobody has talked by then.
 CONTACT_WITHIN = timedelta(hours=48)
@@ -241,8 +241,7 @@ def reply_received(event: ReplyReceived, work: Work) -> Iterable[Event]:
     kind = _REPLY_TASKS.get(event.meaning)
     if kind is not None:
         about = event.reply_id if kind in ("danger", "unclear_reply") else event.sender_id
-        discharge = _of(work, event.subject_id, event.discharge_id)
-        work.store.open_task(kind, about, discharge, facility_id=event.facility_id)
+        _open_task(work, event, kind, about)
     if (event.sender, event.meaning) == ("client", "no"):
         # Matching ends what stands between client and mentor; a hold may have ended that before.
         _declined(work, work.store.discharge(event.discharge_id))
@@ -273,9 +272,7 @@ def _wants_to_talk(event: ReplyReceived, work: Work) -> None:
     discharge = _of(work, event.subject_id, event.discharge_id)
     by = event.contact_by
     if discharge is None or by is None or by <= event.received_at:
-        work.store.open_task(
-            "wants_to_talk", event.subject_id, discharge, facility_id=event.facility_id
-        )
+        _open_task(work, event, "wants_to_talk", event.subject_id)
     else:
         work.timers.set(event.subject_id, f"talk/{discharge.id}", by)
 
@@ -418,12 +415,24 @@ def _tell_message(work: Work, event: MessageEvent, what: str, **words: Any) -> N
 
 
 def _ask(work: Work, event: MessageEvent, kind: str) -> None:
-    discharge = _of(work, event.subject_id, event.discharge_id)
     theirs = work.store.discharges_of(event.subject_id)
     if event.recipient == "client" and any(one.closed_because == "died" for one in theirs):
         # Nobody is to call the dead.
         return
-    work.store.open_task(kind, event.message_id, discharge, facility_id=event.facility_id)
+    _open_task(work, event, kind, event.message_id)
+
+
+def _open_task(work: Work, event: MessageEvent | ReplyReceived, kind: str, about: UUID) -> None:
+    """Ask somebody about a client, who may have no discharge, or none that is open."""
+    discharge = _of(work, event.subject_id, event.discharge_id)
+    home = None if discharge else home_of(work.conn, event.subject_id)
+    work.store.open_task(
+        kind,
+        about,
+        discharge,
+        facility_id=home or event.facility_id,
+        client_id=event.subject_id if home else None,
+    )
 
 
 #: What staff read, and no handler looks into.

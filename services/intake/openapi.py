@@ -116,6 +116,7 @@ _TASKS = {
             "age_seconds": {"type": "integer"},
             "due_at": {"type": "string", "format": "date-time"},
             "discharge_id": {"type": ["string", "null"], "format": "uuid"},
+            "client_id": {"type": ["string", "null"], "format": "uuid"},
             "next_action": {"type": "string"},
         },
     },

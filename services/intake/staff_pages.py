@@ -18,7 +18,7 @@ from services.intake.commands import Desk, Refused
 from services.intake.entry_pages import add_entry_pages
 from services.intake.finding import needed_nobody
 from services.intake.page_parts import STAFF, facility_of, id_in, page, when
-from services.intake.story import open_tasks, people_of
+from services.intake.story import open_tasks, persons_of, shown
 from services.operating import OPERATORS
 
 TEMPLATES = Path(__file__).parent / "page_templates"
@@ -83,13 +83,14 @@ def _add_today(pages: Blueprint, desk: Desk, accounts: Accounts) -> None:
 def _today(desk: Desk, errors: list[tuple[str, str]]) -> str:
     facility, now = facility_of(desk), desk.participant.now()
     found = open_tasks(desk.participant, facility.id, now)
-    about = [UUID(task["discharge_id"]) for task in found if task["discharge_id"]]
-    people = people_of(desk.participant, facility.id, about)
+    about = {UUID(task["client_id"]) for task in found if task["client_id"]}
+    people = persons_of(desk.participant, facility.id, about)
+    shown_of = {str(key): shown(person) for key, person in people.items()}
     wrong = {field for field, _ in errors}
     for task in found:
         task["due"] = when(task["due_at"], facility, now)
         task["since"] = when(task["opened_at"], facility, now)
-        task["person"] = people.get(task["discharge_id"])
+        task["person"] = shown_of.get(task["client_id"])
         task["wrong"] = {f.partition("-")[0] for f in wrong if f.endswith(task["id"])}
         task["is_mine"] = task["taken_by"] == str(g.who.account_id)
     ready, every = needed_nobody(desk, facility)

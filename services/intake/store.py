@@ -350,10 +350,12 @@ class Store:
         discharge: Discharge | None,
         *,
         facility_id: UUID | None = None,
+        client_id: UUID | None = None,
     ) -> None:
         """Ask a person for something; the same thing is asked once at a time.
 
-        What belongs to no facility (a stranger's words of danger) is everybody's.
+        ``client_id`` is whom it is about where no discharge says so. What belongs to no facility
+        (a stranger's words of danger) is everybody's.
         """
         if discharge is not None and discharge.closed_because == "erased":
             # Nobody could tell any more whom it is about.
@@ -366,7 +368,7 @@ class Store:
                 "kind": kind,
                 "about": about,
                 "facility_id": discharge.facility_id if discharge else facility_id,
-                "client_id": discharge.client_id if discharge else None,
+                "client_id": discharge.client_id if discharge else client_id,
                 "discharge_id": discharge.id if discharge else None,
                 "owner": made.owner,
                 "high_risk": urgent,
@@ -512,6 +514,14 @@ def find_nevermore(work: Work, client_id: UUID) -> None:
 def is_client(conn: Connection, client_id: UUID) -> bool:
     """Whether there is, or was, such a client."""
     return conn.execute(select(CLIENT.c.id).where(CLIENT.c.id == client_id)).first() is not None
+
+
+def home_of(conn: Connection, client_id: UUID) -> UUID | None:
+    """The facility of a client; None for one who was erased, of whom nobody could tell any more."""
+    erased = CLIENT.c.record_token.startswith("erased/")
+    query = select(CLIENT.c.facility_id).where(CLIENT.c.id == client_id, ~erased)
+    found: UUID | None = conn.execute(query).scalar()
+    return found
 
 
 def name_mentor(work: Work, mentor_id: UUID, name: dict[str, Any]) -> None:

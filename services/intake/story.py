@@ -96,6 +96,7 @@ def open_tasks(participant: Participant, facility_id: UUID, now: datetime) -> li
                 "taken_by": row.taken_by,
                 "taken_at": row.taken_at.isoformat() if row.taken_at else None,
                 "discharge_id": str(row.discharge_id) if row.discharge_id else None,
+                "client_id": str(row.client_id) if row.client_id else None,
                 "next_action": TASKS[row.kind].action,
             }
             for row in rows
@@ -203,19 +204,6 @@ def about_discharge(
     details = _read(participant.keyring.view(), Details, row.details)
     person = persons_of(participant, facility_id, [row.client_id]).get(row.client_id)
     return (person, details) if person and details else None
-
-
-def people_of(
-    participant: Participant, facility_id: UUID, discharge_ids: Iterable[UUID]
-) -> dict[str, dict[str, str]]:
-    """Who discharges of this facility are about, by the discharge's id; not those erased."""
-    query = select(DISCHARGE.c.id, DISCHARGE.c.client_id).where(
-        among(DISCHARGE.c.id, discharge_ids), DISCHARGE.c.facility_id == facility_id
-    )
-    with participant.engine.connect() as conn:
-        whose = {str(row.id): row.client_id for row in conn.execute(query)}
-    persons = persons_of(participant, facility_id, whose.values())
-    return {key: shown(persons[client]) for key, client in whose.items() if client in persons}
 
 
 def persons_of(

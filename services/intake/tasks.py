@@ -19,8 +19,9 @@ def finish(
 ) -> None:
     """Mark a facility's task as done, with the reason and who said so; done twice is once.
 
-    The reason is a person's words: it is sealed under the client's own key. Raises ``NoSuchThing``
-    for a task of another facility, and ``Refused`` for that of a discharge which stays held.
+    The reason is a person's words: it is sealed under the client's own key, or the mentor's.
+    Raises ``NoSuchThing`` for a task of another facility, and ``Refused`` for that of a discharge
+    which stays held.
     """
 
     def command(work: Work) -> Iterable[Event]:
@@ -33,9 +34,10 @@ def finish(
                 " cancelled.",
             )
         if row.done_at is None:
-            sealed = work.keys.seal(
-                because, "identity", row.client_id or facility_id, f"task/{task_id}/reason"
-            )
+            # A mentor who is erased takes along what was written about them.
+            about = row.about if row.kind == "mentor_paused" else facility_id
+            whose = row.client_id or about
+            sealed = work.keys.seal(because, "identity", whose, f"task/{task_id}/reason")
             work.conn.execute(
                 update(TASK)
                 .where(TASK.c.id == task_id)

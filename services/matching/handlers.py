@@ -126,6 +126,8 @@ def reply_received(event: ReplyReceived, work: Work) -> Iterable[Event]:
 def _mentor_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
     current = _meant(event, work)
     if current is None:
+        if event.meaning in ("no", "pass_on"):
+            _keep_apart(work, event)
         return ()
     if event.meaning == "yes" and current.state == "offered":
         return _accept(work, current)
@@ -146,6 +148,8 @@ def _client_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
         client: Client | None = work.store.clients.get(event.subject_id)
         if event.meaning == "no" and client and client.discharge_id == event.discharge_id:
             work.store.put(replace(client, state="ended"))
+        elif event.meaning == "someone_else":
+            _keep_apart(work, event)
         return ()
     if event.meaning == "no":
         return end(work, current, "client_declined", then="ended")
@@ -153,6 +157,13 @@ def _client_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
         work.store.refuse(current.client_id, current.mentor_id)
         return end(work, current, "client_wants_another", then="seeking")
     return ()
+
+
+def _keep_apart(work: Work, event: ReplyReceived) -> None:
+    """What was said about one that is over, as by a hold that crossed it, still holds."""
+    mentor_id = work.store.mentor_of(event.subject_id, event.assignment_id)
+    if mentor_id is not None and event.sender_id in (event.subject_id, mentor_id):
+        work.store.refuse(event.subject_id, mentor_id)
 
 
 def _meant(event: ReplyReceived, work: Work) -> Assignment | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ from contracts.event import Event
 from contracts.matching import MentorChanged, MentorContact, MentorName
 from contracts.notifications import MentorProfileGiven
 from contracts.sealed import opened
+from messaging.at_hand import AtHand, assert_ones_own
 from messaging.rows import among
 from messaging.sealing import to_json
 from messaging.work import Participant, Work
@@ -107,13 +109,21 @@ def with_new_ids(
 def put_mentors(
     work: Work, rows: Sequence[MentorRow], ids: Mapping[str, UUID]
 ) -> Generator[Event, None, int]:
-    """Store those that differ from what is known of them; how many did."""
+    """Store those that differ from what is known of them; how many did.
+
+    Where what is known of one does not open, they are stored as the file says, but for a state in
+    which nobody is asked: that stays. Where nothing opens, nobody is stored, and why is raised.
+    """
     work.keys.need(("about", mentor_id) for mentor_id in ids.values())
     query = select(MENTOR).where(MENTOR.c.id.in_(ids.values())).order_by(MENTOR.c.id)
     current = {row.id: row for row in work.conn.execute(query.with_for_update())}
     known = work.conn.execute(select(FACILITY.c.code, FACILITY.c.id))
     facilities = {row.code: row.id for row in known}
     caseloads = work.store.caseloads(ids.values())
+    profiles: AtHand[Any] = AtHand()
+    for mentor_id, kept in current.items():
+        profiles.open(mentor_id, partial(work.keys.open_kept, MentorRow, kept.profile))
+    assert_ones_own(profiles.unopened.values(), len(current))
     stored = 0
     for row in rows:
         mentor_id = ids[row.code]
@@ -121,15 +131,16 @@ def put_mentors(
         if before is not None and before.state == "erased":
             # Since their id was looked up by their code.
             continue
-        profile = None
-        if before is not None:
-            profile = work.keys.open_kept(MentorRow, before.profile)
+        is_opened = mentor_id not in profiles.unopened
+        profile = profiles.get(mentor_id) if is_opened else None
         if profile == row:
             continue
         stored += 1
         # What the file says as it said before is no newer than what the mentor texted since.
         is_old = isinstance(profile, MentorRow) and profile.state == row.state
         state = before.state if before is not None and is_old else row.state
+        if before is not None and not is_opened and row.state == "active":
+            state = before.state
         at = tuple(facilities[code] for code in row.facilities)
         work.store.eased.update(at)
         _put(work, mentor_id, row, at, state, before)

@@ -493,6 +493,18 @@ class Store:
         """These two are not brought together again."""
         self._refusals.append((client_id, mentor_id))
 
+    def mentor_of(self, client_id: UUID, assignment_id: UUID | None) -> UUID | None:
+        """The mentor of a client's offer or assignment, whether or not it still stands."""
+        at_hand = (*self._active.values(), *self._ended, *self._new.values())
+        for one in at_hand:
+            if (one.id, one.client_id) == (assignment_id, client_id):
+                return one.mentor_id
+        query = select(ASSIGNMENT.c.mentor_id).where(
+            ASSIGNMENT.c.id == assignment_id, ASSIGNMENT.c.client_id == client_id
+        )
+        found: UUID | None = self._conn.execute(query).scalar()
+        return found
+
     def refused(self, client_ids: Iterable[UUID]) -> dict[UUID, frozenset[UUID]]:
         """For each client, the mentors who said no or to whom the client said no."""
         found: dict[UUID, set[UUID]] = {}

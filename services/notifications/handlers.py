@@ -113,7 +113,7 @@ class Handlers:
             kept = work.store.persons.get(event.client_id)
             if kept is not None and isinstance(kept.contact, ContactDetails):
                 contact = replace(contact, what_helps=kept.contact.what_helps)
-            if self._know(work, event.client_id, contact):
+            if self._know(work, event.client_id, contact, facility_id=event.facility_id):
                 yield from self._welcome_again(work, event.client_id)
 
     def consent_given(self, event: ConsentGiven, work: Work) -> Iterable[Event]:

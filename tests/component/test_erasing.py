@@ -16,6 +16,7 @@ from contracts.event import Event
 from contracts.intake import ClientDischarged, ClientErased
 from contracts.notifications import MentorProfile, MentorProfileGiven
 from contracts.parking import KeyParked
+from contracts.sealed import Destroyed
 from contracts.topics import TOPICS
 from messaging import holding, parking, releasing
 from messaging.broker import Outgoing, Written
@@ -26,11 +27,13 @@ from messaging.sealing import Keyring
 from messaging.shredding import Shredding
 from messaging.unavailable import Unavailable
 from messaging.work import Participant, Work
-from services.matching.coordinating import erase_mentor
+from services.intake import client_pages, entry_pages
+from services.matching.coordinating import erase_mentor, set_state
 from services.matching.mentors import profile_given
 from services.matching.store import Store
 from services.notifications.mentors import Contact, MentorDesk
 from tests.component.test_offers import HEADER, _mentor
+from tests.component.test_staff_pages import post
 from tests.house import House
 from tests.kept import keep, put_back
 
@@ -628,3 +631,59 @@ def test_nobody_is_looked_for_while_something_of_the_client_waits(center: House)
     standing = "SELECT 1 FROM assignment WHERE state <> 'ended'"
     assert [] == center.rows("matching", standing)
     assert [("waiting",)] == [tuple(r) for r in center.rows("matching", "SELECT state FROM client")]
+
+
+@pytest.mark.parametrize("form", ["correct", "contact", "stop"])
+def test_a_form_that_was_made_before_an_erasure_brings_nobody_back(
+    center: House, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The erasure comes between what the page reads and what it asks for."""
+    story = center.register(facility="south")
+    clerk = center.browser("clerk", "south")
+    module = entry_pages if form == "correct" else client_pages
+    name = "_known" if form == "correct" else "_client"
+    reads = getattr(module, name)
+
+    def known(desk: Any, discharge_id: str) -> Any:
+        monkeypatch.setattr(module, name, reads)
+        found = reads(desk, discharge_id)
+        _erase(center, _client_of(center, story))
+        return found
+
+    monkeypatch.setattr(module, name, known)
+    given = {"given": "Sam", "family": "Doe", "called": "Sam", "mobile": CLIENT}
+    agreed = {"agreed": "text", "obtained_by": "RN", "method": "verbal", "reason": "completed"}
+    answer = post(clerk, f"/discharges/{story['id']}/{form}", **given, **agreed)
+    center.settle()
+
+    assert 404 == answer.status_code
+    [left] = center.rows("intake", "SELECT record_token FROM client")
+    assert left.record_token.startswith("erased/")
+    assert 0 == center.rows("intake", "SELECT count(*) FROM search_token")[0][0]
+
+
+def test_what_was_written_about_a_mentor_goes_with_them(center: House) -> None:
+    story = center.register(facility="south")
+    query = "SELECT mentor_id FROM assignment WHERE client_id = :id"
+    [mentor] = center.rows("matching", query, id=UUID(story["client_id"]))
+    set_state(center.matching, mentor.mentor_id, active=False)
+    center.settle()
+    query = "SELECT t.id, f.code FROM task AS t JOIN facility AS f ON f.id = t.facility_id"
+    [task] = center.rows("intake", query)
+    done = f"/api/tasks/{task.id}/done"
+    assert 200 == center.api(task.code).post(done, json={"reason": "Luz is ill"}).status_code
+
+    assert "Luz is ill" == _words(center, mentor.mentor_id)
+    erase_mentor(center.matching, mentor.mentor_id, by="ops", because="asked")
+    center.settle()
+
+    assert isinstance(_words(center, mentor.mentor_id), Destroyed)
+
+
+def _words(center: House, person: UUID) -> Any:
+    """What stands in the one task that is done, opened as this person's."""
+    [row] = center.rows("intake", "SELECT id, done_words FROM task WHERE done_words IS NOT NULL")
+    view = center.intake.keyring.view()
+    bound = f"task/{row.id}/reason"
+    kept = {"purpose": "identity", "person": str(person), "version": 1, "bound": bound}
+    return view.open_kept(str, kept | {"box": row.done_words})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -400,3 +400,35 @@ def test_a_file_does_not_undo_what_a_mentor_texted_since(center: House) -> None:
 def _state_of(center: House, code: str) -> str:
     [row] = center.rows("matching", "SELECT state FROM mentor WHERE code = :c", c=code)
     return str(row.state)
+
+
+@pytest.mark.parametrize("who", ["client", "mentor"])
+def test_who_wants_another_is_heard_though_a_hold_came_before(center: House, who: str) -> None:
+    """Notifications has not heard of the hold when they write."""
+    facility, number = ("south", CLIENT) if who == "client" else ("north", JO)
+    story = center.register(facility=facility)
+    [before] = _active(center, story["client_id"])
+    center.register_only(facility=facility, reason="incarcerated")
+    center.settle(deaf="notifications")
+
+    center.text_only(number, "someone else please" if who == "client" else "no")
+    center.settle()
+    center.register(facility=facility, reason="other")
+
+    refused = center.rows("matching", "SELECT client_id, mentor_id FROM refusal")
+    assert [(UUID(story["client_id"]), before.mentor_id)] == [tuple(row) for row in refused]
+    [now] = _active(center, story["client_id"])
+    assert now.mentor_id != before.mentor_id
+
+
+def test_a_client_who_speaks_another_language_than_was_known_is_looked_for_anew(
+    center: House,
+) -> None:
+    story = center.register(facility="south", language="so")
+    assert "waiting" == story["state"]
+
+    said = {"facility": "south", "record_number": "R-1001", "language": "en"}
+    assert 200 == center.api("south").put("/api/contact", json=said).status_code
+    center.settle()
+
+    assert "assigned" == center.story(story["id"], "south")["state"]

@@ -552,3 +552,37 @@ def test_that_nobody_was_found_yet_is_not_said_beside_who_was(center: House) -> 
 
     assert "assigned" == center.story(story["id"])["state"]
     assert ["suppressed"] == [row.state for row in center.rows("notifications", waiting)]
+
+
+@pytest.mark.parametrize("how", ["told before they leave", "called off", "corrected while held"])
+def test_words_of_danger_of_a_client_without_support_are_answered_and_told_of(
+    center: House, how: str
+) -> None:
+    """Their facility is known, and so are they."""
+    at, number = {"facility": "south", "record_number": "R-7"}, "+15035550199"
+    if how == "told before they leave":
+        center.api("south").put("/api/contact", json={**at, "mobile": number})
+    elif how == "called off":
+        story = center.register(**at, mobile=number)
+        center.api("south").post(f"/api/discharges/{story['id']}/cancel")
+    else:
+        center.register(**at, mobile=number, reason="incarcerated")
+        center.api("south").put("/api/contact", json={**at, "called": "Al"})
+    center.settle()
+    said = len(center.network.letters)
+
+    center.text(number, "I want to kill myself")
+
+    told = [one.to for _, one in center.network.letters[said:]]
+    assert number in told
+    assert len(told) > 1
+    [task] = [one for one in center.tasks("south") if one["kind"] == "danger"]
+    [client] = center.rows("intake", "SELECT id FROM client")
+    assert str(client.id) == task["client_id"]
+    assert [] == center.tasks("north")
+    page = center.browser("clerk", "south").get("/").get_data(as_text=True)
+    assert "record R-7" in page
+
+    center.desk.erase(client.id, by="ops", because="asked")
+    center.settle()
+    assert [] == center.tasks("south")

@@ -537,6 +537,32 @@ def test_mentors_whose_keys_are_lost_are_told_of_once_and_chosen_again_at_once(
     assert set() == _parked(center, "matching")
 
 
+def test_a_roster_that_names_a_mentor_who_does_not_open_is_loaded(center: House) -> None:
+    """What the file says of them is as good as what was kept; it held up all files after it."""
+    [paused] = center.rows("matching", "SELECT id FROM mentor WHERE code = 'M-01'")
+    coordinating.set_state(center.matching, paused.id, active=False)
+    damage(center, "matching", paused.id, ("mentor", "profile"))
+    named = [_mentor(code, n) for n, code in enumerate(("F-1", "M-01", "F-2"), start=1)]
+
+    center.load_mentors(HEADER + "".join(named))
+    center.settle()
+
+    query = "SELECT code, state FROM mentor WHERE code IN ('F-1', 'M-01', 'F-2') ORDER BY code"
+    found = [tuple(row) for row in center.rows("matching", query)]
+    assert [("F-1", "active"), ("F-2", "active"), ("M-01", "paused")] == found
+    coordinating.set_state(center.matching, paused.id, active=True)
+    assert ("M-01", "active") == tuple(center.rows("matching", query)[2])
+
+
+def test_a_roster_of_whom_nobody_opens_is_loaded_later(center: House) -> None:
+    rows = center.rows("matching", "SELECT id, code FROM mentor ORDER BY code LIMIT 5")
+    for row in rows:
+        damage(center, "matching", row.id, ("mentor", "profile"))
+
+    with pytest.raises(NotOurs):
+        center.load_mentors(HEADER + "".join(_mentor(r.code, n) for n, r in enumerate(rows)))
+
+
 def test_whoever_is_to_be_looked_for_and_does_not_open_waits_for_a_person_too(
     center: House,
 ) -> None:
