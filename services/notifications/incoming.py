@@ -34,7 +34,7 @@ from services.notifications.replies import (
 )
 from services.notifications.retrying import next_channel_after
 from services.notifications.sequences import sequence
-from services.notifications.store import MESSAGE, PERSON, REPLY, Assignment, Person, Question
+from services.notifications.store import MESSAGE, PERSON, REPLY, Person, Question
 
 #: The question that each answer answers.
 _ANSWERS = {
@@ -245,26 +245,27 @@ class _Incoming:
         """The mentor hears at once that somebody would like to talk; by when they should have."""
         self._answer("check_in_talk")
         assignment = self._work.store.standing(self._person.id)
-        mentor = self._mentor_of(assignment)
-        if assignment is None or mentor is None or mentor.contact is None:
+        if assignment is None:
             return self._work.now
-        self._work.store.ask("contact", mentor.id, assignment)
+        self._work.store.load_persons([assignment.mentor_id])
+        persons, mentor_id = self._work.store.persons, assignment.mentor_id
+        is_opened = mentor_id not in persons.unopened
+        mentor: Person | None = persons.get(mentor_id) if is_opened else None
+        if is_opened and (mentor is None or mentor.contact is None):
+            return self._work.now
+        self._work.store.ask("contact", mentor_id, assignment)
         if not self._work.store.planned(purpose="wants_to_talk", assignment_id=assignment.id):
             once = f"wants_to_talk/mentor/{self._reply_id}"
-            yield from self._planner.tell_mentor("wants_to_talk", mentor.id, assignment, once=once)
+            yield from self._planner.tell_mentor("wants_to_talk", mentor_id, assignment, once=once)
+        if mentor is None or mentor.contact is None:
+            # They hear of it once they open: somebody else is asked to call, and now.
+            return self._work.now
         if len(channels_of(mentor, set())) < 2:
             # They have no page that shows who it is.
             yield cards.no_second_channel(self._work, assignment, self._person.facility_id)
         hours = hours_of(mentor, self._work.store.facility(self._person.facility_id))
         within = timedelta(hours=sequence("check_in").contact_within_hours)
         return after_open_time(self._work.now, mentor.contact.time_zone, hours, within)
-
-    def _mentor_of(self, assignment: Assignment | None) -> Person | None:
-        if assignment is None:
-            return None
-        self._work.store.load_persons([assignment.mentor_id])
-        found: Person | None = self._work.store.persons.get(assignment.mentor_id)
-        return found
 
     def _from_mentor(self, meaning: Meaning, token: str | None) -> Iterator[Event]:
         if meaning in (Meaning.SOMEONE_ELSE, Meaning.TALK):

@@ -103,7 +103,8 @@ class MentorDesk:
             shown = [
                 OwnClient(assignment=a, contact=contact, waiting=waiting.get(a.client_id, 0))
                 for a in found
-                if (contact := contact_of(work, a)) is not None
+                if a.client_id not in work.store.persons.unopened
+                and (contact := contact_of(work, a)) is not None
             ]
             _note_shown(work, [one.assignment for one in shown], "people")
             return sorted(shown, key=lambda one: one.contact.called.casefold())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
@@ -17,9 +18,11 @@ from messaging.sealing import NotOurs
 from messaging.work import Work
 from services.matching import coordinating
 from services.notifications.channels import Outcome
+from services.notifications.store import MESSAGE
 from tests.component.test_client_pages import find
+from tests.component.test_mentor_pages import visiting
 from tests.component.test_offers import HEADER, _mentor
-from tests.house import House, a_discharge
+from tests.house import DEMO, House, a_discharge
 
 CLIENT, OTHER, MAIL = "+15035550123", "+15035550130", "sam@example.org"
 #: The rows in which services keep what they know of a client: table, and sealed column.
@@ -701,3 +704,63 @@ def test_a_mentor_of_whose_clients_none_opens_is_erased(center: House) -> None:
 def _first_of(center: House, story: dict[str, Any]) -> list[Any]:
     query = "SELECT * FROM message WHERE purpose = 'first' AND subject_id = :id ORDER BY id"
     return center.rows("notifications", query, id=story["client_id"])
+
+
+def test_a_wish_to_talk_is_heard_though_the_mentor_does_not_open(center: House) -> None:
+    center.register(facility="south")
+    [row] = center.rows("matching", "SELECT mentor_id FROM assignment")
+    put_back = damage(center, "notifications", row.mentor_id)
+
+    center.text(CLIENT, "talk")
+
+    assert [("talk",)] == [
+        tuple(r) for r in center.rows("notifications", "SELECT meaning FROM reply")
+    ]
+    assert "wants_to_talk" in {task["kind"] for task in center.tasks("south")}
+
+    put_back()
+    assert releasing.replay(center.notifications, row.mentor_id)
+    center.settle()
+    query = "SELECT state FROM message WHERE purpose = 'wants_to_talk'"
+    assert {"handed_over"} == {one.state for one in center.rows("notifications", query)}
+
+
+def test_many_messages_of_one_who_does_not_open_hold_up_nobody_else(center: House) -> None:
+    """All that is looked at together may be one person's."""
+    center.register(facility="south")
+    [card] = center.rows("notifications", "SELECT * FROM message WHERE purpose = 'card'")
+    damage(center, "notifications", card.person_id)
+    with center.notifications.engine.begin() as conn:
+        for number in range(30):
+            row = card._asdict() | {"id": uuid4(), "once": f"more/{number}", "purpose": "reminder"}
+            row |= {"state": "planned", "due_at": center.clock.now(), "attempts": 0}
+            row |= {"first_due_at": center.clock.now(), "lease_until": None}
+            kept = {name: row[name] for name in row if name in MESSAGE.c}
+            conn.execute(MESSAGE.insert().values(kept))
+    center.clock.move(minutes=1)
+
+    center.register(facility="south", **SOMEBODY_ELSE)
+
+    assert center.network.to(OTHER)
+    assert card.person_id in {one.key for one in parking.listed(center.notifications)}
+
+
+def test_a_mentors_page_shows_their_other_clients(center: House) -> None:
+    roster = (DEMO / "demo-mentors.csv").read_text().splitlines()
+    mentors = {row["mobile"]: row for row in csv.DictReader(roster)}
+    for number in range(9):
+        other = {"record_number": f"R-{number}", "mobile": f"+1503555013{number}", "email": None}
+        center.register(facility="south", visit_number=f"V-{number}", **other)
+    query = (
+        "SELECT array_agg(client_id) AS clients, array_agg(id) AS ids FROM assignment"
+        " WHERE state = 'assigned' GROUP BY mentor_id HAVING count(*) > 1"
+    )
+    several = {str(i): r for r in center.rows("notifications", query) for i in r.ids}
+    told = [m for m in mentors if mentors[m]["email"] and "/card/" in "".join(center.network.to(m))]
+    visits = (visiting(center, mobile, mentors[mobile]["email"]) for mobile in told)
+    browser, mine = next(v for v in visits if any(one in v[1] for one in several))
+    row = next(several[one] for one in several if one in mine)
+    other = next(c for c, i in zip(row.clients, row.ids, strict=True) if str(i) not in mine)
+    damage(center, "notifications", other)
+
+    assert 200 == browser.get("/messages/people").status_code
