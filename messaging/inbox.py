@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -63,9 +64,13 @@ class Failure:
     event_id: UUID | None = None
 
     @property
-    def is_of_the_record(self) -> bool:
+    def is_damage(self) -> bool:
         """Whether a record is wrong in itself, which is no sign that something is wrong here."""
         return self.handler == "reading" and self.error not in _OF_KEYS
+
+    def parks(self, key: UUID, at: datetime) -> dict[str, object]:
+        """The row of a key that is parked for it."""
+        return {"key": key, "parked_at": at, "attempts": 1, **asdict(self)}
 
 
 #: What comes of keys that are not there, or of other ones: it may be so for everybody.
@@ -141,14 +146,12 @@ class Inbox:
 
         True when the key was not parked before.
         """
-        conn, now = self._work.conn, self._work.now
-        row = {"key": one.key, "parked_at": now, "attempts": 1, **asdict(failure)}
         # One that is there is locked, as it is when it is seen: nobody lets it go meanwhile.
-        mine = upsert(PARKED_KEY).values(row)
+        mine = upsert(PARKED_KEY).values(failure.parks(one.key, self._work.now))
         locked = mine.on_conflict_do_update(
             index_elements=[PARKED_KEY.c.key], set_={"key": PARKED_KEY.c.key}
         )
-        fresh: bool = conn.execute(locked.returning(_IS_NEW)).scalar_one()
+        fresh: bool = self._work.conn.execute(locked.returning(_IS_NEW)).scalar_one()
         self._parked.add(one.key)
         self._behind.append(one)
         self._count(one, "parked")
@@ -165,12 +168,12 @@ class Inbox:
         Where none that waits is known to be at fault, it is the first. One that has no turn,
         because nobody can read whose it is or another has its place, is left out.
         """
-        found = next((n for n, one in enumerate(self.arrived) if is_at_fault(one)), None)
+        place = next((n for n, one in enumerate(self.arrived) if is_at_fault(one)), None)
         early = next((at for at, one in self._early.items() if is_at_fault(one)), None)
-        if found is None and early is not None:
+        if place is None and early is not None:
             self._early[early] = replace(self._early[early], event=None, problem=None)
         elif self.arrived:
-            place = found or 0
+            place = place or 0
             one = self.arrived[place]
             if one.envelope is None or self._is_taken(one.envelope):
                 del self.arrived[place]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -126,7 +126,7 @@ def set_aside(work: Work, key: UUID, failure: Failure, *, anew: bool = False) ->
 
     Unless it is done ``anew``: whoever was told of the earlier time may have heard of its end.
     """
-    row = {"key": key, "parked_at": work.now, "attempts": 1, **asdict(failure)}
+    row = failure.parks(key, work.now)
     mine = insert(PARKED_KEY).values(row)
     if anew:
         mine = mine.on_conflict_do_update(index_elements=[PARKED_KEY.c.key], set_=row)

@@ -92,7 +92,6 @@ def replay(
     else has released or parked anew meanwhile is left as it is. Raises ``TriedEnough`` for one that
     was replayed ``REPLAYS`` times in vain, unless it is to be tried ``once_more`` all the same.
     """
-
     row: Any = None
 
     def again(work: Work, failing: Mapping[UUID, Failure]) -> Sequence[Event]:
@@ -112,6 +111,9 @@ def replay(
         raise
     except Exception as error:
         failure, now = parking.failure_of(error), participant.now()
+        if row is None:
+            # It could not even be looked at, and nothing was tried.
+            raise
         # Which record could not be written is not known, and of another key none is at fault here:
         # it is still the one it was.
         is_known = isinstance(error, HandlerFailed) and error.key == key
@@ -215,7 +217,7 @@ def apply_ready(participant: Participant, keys: Sequence[UUID], fuse: Fuse) -> i
         key = cause.key if isinstance(cause, HandlerFailed) else keys[0]
         if key in failing:
             raise cause
-        if not failure.is_of_the_record:
+        if not failure.is_damage:
             fuse.failed(key)
         failing[key] = failure
 

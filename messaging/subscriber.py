@@ -20,7 +20,7 @@ from messaging.fuse import FUSE_AFTER, Fuse
 from messaging.heartbeats import is_heartbeat
 from messaging.holding import Holds
 from messaging.inbox import Failure, Inbox
-from messaging.parking import HandlerFailed
+from messaging.parking import HandlerFailed, caused_by
 from messaging.points import reached
 from messaging.rows import NOTHING, insert_many
 from messaging.tables import STORED_OFFSET
@@ -185,7 +185,7 @@ class Subscriber:
         if key in failing:
             # Parking it failed as well: nothing more can be done for it without losing it.
             raise cause
-        if not failure.is_of_the_record:
+        if not failure.is_damage:
             self._fuse.failed(key)
         log.warning("an event cannot be handled", exc_info=cause)
         self._take(records, {**failing, key: failure})
@@ -310,7 +310,7 @@ def _at(places: Collection[tuple[UUID, int]]) -> ColumnElement[bool]:
 def _fault(record: Record, cause: Exception) -> tuple[UUID, Failure]:
     if isinstance(cause, HandlerFailed):
         return cause.key, cause.failure
-    return key_or_place(record), Failure(handler="writing", error=type(cause).__name__)
+    return key_or_place(record), caused_by("writing", cause)
 
 
 def _by_partition(records: Sequence[Record]) -> list[tuple[tuple[str, int], list[Record]]]:

@@ -501,12 +501,16 @@ def find_no_more(work: Work, client_id: UUID) -> None:
     work.conn.execute(delete(SEARCH_TOKEN).where(SEARCH_TOKEN.c.client_id == client_id))
 
 
+#: Begins what stands where a token was by which somebody was found; none has a stroke.
+_ERASED = "erased/"
+
+
 def find_nevermore(work: Work, client_id: UUID) -> None:
     """Nothing leads to a client who was erased: their record and visit numbers are somebody new."""
     find_no_more(work, client_id)
-    erased = f"erased/{client_id}"
+    erased = f"{_ERASED}{client_id}"
     work.conn.execute(update(CLIENT).where(CLIENT.c.id == client_id).values(record_token=erased))
-    visit = func.concat("erased/", cast(DISCHARGE.c.id, Text))
+    visit = func.concat(_ERASED, cast(DISCHARGE.c.id, Text))
     mine = DISCHARGE.c.client_id == client_id
     work.conn.execute(update(DISCHARGE).where(mine).values(visit_token=visit))
 
@@ -518,7 +522,7 @@ def is_client(conn: Connection, client_id: UUID) -> bool:
 
 def home_of(conn: Connection, client_id: UUID) -> UUID | None:
     """The facility of a client; None for one who was erased, of whom nobody could tell any more."""
-    erased = CLIENT.c.record_token.startswith("erased/")
+    erased = CLIENT.c.record_token.startswith(_ERASED)
     query = select(CLIENT.c.facility_id).where(CLIENT.c.id == client_id, ~erased)
     found: UUID | None = conn.execute(query).scalar()
     return found

@@ -161,6 +161,8 @@ def _client_answered(event: ReplyReceived, work: Work) -> Iterable[Event]:
 
 def _keep_apart(work: Work, event: ReplyReceived) -> None:
     """What was said about one that is over, as by a hold that crossed it, still holds."""
+    if event.assignment_id is None:
+        return
     mentor_id = work.store.mentor_of(event.subject_id, event.assignment_id)
     if mentor_id is not None and event.sender_id in (event.subject_id, mentor_id):
         work.store.refuse(event.subject_id, mentor_id)

@@ -137,10 +137,9 @@ def put_mentors(
             continue
         stored += 1
         # What the file says as it said before is no newer than what the mentor texted since.
-        is_old = isinstance(profile, MentorRow) and profile.state == row.state
-        state = before.state if before is not None and is_old else row.state
-        if before is not None and not is_opened and row.state == "active":
-            state = before.state
+        said = profile.state if isinstance(profile, MentorRow) else None
+        stays = said == row.state or (not is_opened and row.state == "active")
+        state = before.state if before is not None and stays else row.state
         at = tuple(facilities[code] for code in row.facilities)
         work.store.eased.update(at)
         _put(work, mentor_id, row, at, state, before)

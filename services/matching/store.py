@@ -493,17 +493,12 @@ class Store:
         """These two are not brought together again."""
         self._refusals.append((client_id, mentor_id))
 
-    def mentor_of(self, client_id: UUID, assignment_id: UUID | None) -> UUID | None:
+    def mentor_of(self, client_id: UUID, assignment_id: UUID) -> UUID | None:
         """The mentor of a client's offer or assignment, whether or not it still stands."""
-        at_hand = (*self._active.values(), *self._ended, *self._new.values())
-        for one in at_hand:
-            if (one.id, one.client_id) == (assignment_id, client_id):
-                return one.mentor_id
-        query = select(ASSIGNMENT.c.mentor_id).where(
-            ASSIGNMENT.c.id == assignment_id, ASSIGNMENT.c.client_id == client_id
-        )
-        found: UUID | None = self._conn.execute(query).scalar()
-        return found
+        query = select(ASSIGNMENT.c.client_id, ASSIGNMENT.c.mentor_id)
+        stored = query.where(ASSIGNMENT.c.id == assignment_id)
+        one = self._new.get(assignment_id) or self._conn.execute(stored).first()
+        return one.mentor_id if one is not None and one.client_id == client_id else None
 
     def refused(self, client_ids: Iterable[UUID]) -> dict[UUID, frozenset[UUID]]:
         """For each client, the mentors who said no or to whom the client said no."""

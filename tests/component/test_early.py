@@ -112,9 +112,8 @@ def test_what_waits_is_freed_however_much_of_it_there_is(house: House) -> None:
     client, mentor = uuid4(), uuid4()
     first = _fact("matching", client, 1, _first_of(mentor))
     chain = [first, *(_fact("matching", client, seq) for seq in range(2, 601))]
-    Subscriber(house.intake, _reading([list(chain)])).step()
     for fact in chain:
-        _read(house, _again(fact))
+        _read(house, fact)
     assert 600 == _count(house, "early")
 
     _read(house, _fact("notifications", mentor, 1))
@@ -497,11 +496,7 @@ def test_a_replay_that_fails_while_it_is_written_is_counted(
 ) -> None:
     client = uuid4()
     _park(house, client)
-
-    def fails(inbox: Inbox) -> None:
-        raise ValueError
-
-    monkeypatch.setattr(Inbox, "flush", fails)
+    monkeypatch.setattr(Inbox, "flush", _cannot_be_written)
 
     assert not releasing.replay(house.intake, client)
     assert (
@@ -512,6 +507,10 @@ def test_a_replay_that_fails_while_it_is_written_is_counted(
         releasing.close(house.intake, client, because="not_ours")
     [left] = parking.listed(house.intake)
     assert (2, "told", "ValueError") == (left.attempts, left.handler, left.error)
+
+
+def _cannot_be_written(inbox: Inbox) -> None:
+    raise ValueError
 
 
 class _Fussy:
@@ -586,11 +585,8 @@ def test_an_early_event_that_fails_once_its_key_goes_on_can_be_given_up(house: H
 def test_a_replay_in_vain_says_nothing_of_what_is_parked_anew_meanwhile(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = uuid4()
+    client, flush = uuid4(), Inbox.flush
     _park(house, client)
-
-    def fails(inbox: Inbox) -> None:
-        raise ValueError
 
     def tells(error: Exception) -> Failure:
         """Between the replay and what is written of it, another lets the key go, and it fails."""
@@ -601,8 +597,7 @@ def test_a_replay_in_vain_says_nothing_of_what_is_parked_anew_meanwhile(
         _park(house, client)
         return Failure(handler="writing", error="ValueError")
 
-    flush = Inbox.flush
-    monkeypatch.setattr(Inbox, "flush", fails)
+    monkeypatch.setattr(Inbox, "flush", _cannot_be_written)
     monkeypatch.setattr(parking, "failure_of", tells)
 
     assert not releasing.replay(house.intake, client)

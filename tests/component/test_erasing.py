@@ -293,23 +293,12 @@ def test_what_matching_says_of_an_erasure_before_it_is_known_ends_it_all_the_sam
 def test_an_erasure_that_fails_waits_behind_what_is_parked_already(
     center: House, service: str
 ) -> None:
-    mended = center.participants[service]
-
-    def fails(event: Event, work: Work) -> Iterable[Event]:
-        raise KeyError("mended later")
-
-    def work_with(participant: Participant) -> None:
-        setattr(center, service, participant)
-        center.participants[service] = participant
-        center.restart(service)
-
-    broken = {ClientDischarged: [fails], ClientErased: [fails]}
-    work_with(replace(mended, on={**mended.on, **broken}))
+    mended = _let_fail(center, service, ClientDischarged, ClientErased)
     client = _client_of(center, center.register(facility="south"))
     _erase(center, client)
     center.settle()
     [parked] = parking.listed(mended)
-    work_with(mended)
+    _work_with(center, mended)
     other = center.register(facility="south", record_number="R-2", mobile="+15035550177")
 
     assert client == parked.key
@@ -320,23 +309,32 @@ def test_an_erasure_that_fails_waits_behind_what_is_parked_already(
     assert {"record"} == _left(center, client)
 
 
-def test_an_erasure_that_has_failed_goes_before_what_can_never_be_read(center: House) -> None:
-    mended = center.matching
+def _let_fail(center: House, service: str, *types: type[Event]) -> Participant:
+    """A service whose handlers of these fail from now on; what it is once that is mended."""
 
     def fails(event: Event, work: Work) -> Iterable[Event]:
         raise KeyError("mended later")
 
-    def work_with(participant: Participant) -> None:
-        center.matching = center.participants["matching"] = participant
-        center.restart("matching")
+    mended: Participant = center.participants[service]
+    broken = {one: [fails] for one in types}
+    _work_with(center, replace(mended, on={**mended.on, **broken}))
+    return mended
 
+
+def _work_with(center: House, participant: Participant) -> None:
+    setattr(center, participant.name, participant)
+    center.participants[participant.name] = participant
+    center.restart(participant.name)
+
+
+def test_an_erasure_that_has_failed_goes_before_what_can_never_be_read(center: House) -> None:
     client = _client_of(center, center.register(facility="south"))
     _park(center, "matching", client)
-    work_with(replace(mended, on={**mended.on, ClientErased: [fails]}))
+    mended = _let_fail(center, "matching", ClientErased)
     _erase(center, client)
     center.settle()
     assert not releasing.replay(center.matching, client, by="ops")
-    work_with(mended)
+    _work_with(center, mended)
 
     assert {"AssignmentEnded": 1} == releasing.rehearse(mended, client).says
     assert releasing.replay(mended, client, by="ops")
@@ -348,21 +346,12 @@ def test_an_erasure_that_has_failed_goes_before_what_can_never_be_read(center: H
 
 def test_an_erasure_that_has_failed_and_comes_again_is_applied(center: House) -> None:
     """It is among what waits for whoever it erases."""
-    mended = center.matching
-
-    def fails(event: Event, work: Work) -> Iterable[Event]:
-        raise KeyError("mended later")
-
-    def work_with(participant: Participant) -> None:
-        center.matching = center.participants["matching"] = participant
-        center.restart("matching")
-
     client = _client_of(center, center.register(facility="south"))
-    work_with(replace(mended, on={**mended.on, ClientErased: [fails]}))
+    mended = _let_fail(center, "matching", ClientErased)
     _erase(center, client)
     center.settle()
     assert [client] == [one.key for one in parking.listed(mended)]
-    work_with(mended)
+    _work_with(center, mended)
 
     _say_again(center, client)
     center.settle()
